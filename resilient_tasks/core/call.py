@@ -1,4 +1,4 @@
-"""One call: what is invoked, which attempt this is, how long it may take, and what becomes known of it."""
+"""One call: the function and its arguments, the number of the attempt, its limits, and its events."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
-from resilient_tasks.core import later, reported
+from resilient_tasks import safely
 from resilient_tasks.core.errors import TimedOut
 from resilient_tasks.core.events import Event, FallbackUsed, Sink, bus
 from resilient_tasks.core.execution import clock, real_time
-from resilient_tasks.core.outcome import Failed, Outcome
+from resilient_tasks.core.outcome import Failed, Outcome, pause
 
 if TYPE_CHECKING:
     from resilient_tasks.core.execution.interrupt import Overrun
@@ -27,39 +27,39 @@ NEVER = float("inf")
 
 #: The call whose function runs in this context.
 running: contextvars.ContextVar[Call | None] = contextvars.ContextVar("resilient_tasks.call", default=None)
-#: A mark of a call that was made at once and holds something: its operation, the call around it, and the mark around
-#: it. What it begins has a copy of its context, and so this mark. Without an operation, it is over.
+#: Marks the context of a call that bypasses the pipeline and holds a slot: its operation, the enclosing call, and the
+#: enclosing mark. Tasks and threads that copy the context carry the mark. When the call ends, the operation is cleared.
 Mark: TypeAlias = list[Any]
-#: The mark of the innermost such call in this context, or one that is over.
+#: The innermost mark in this context; its call may have ended.
 held: contextvars.ContextVar[Mark | None] = contextvars.ContextVar("resilient_tasks.held", default=None)
-#: Calls with a limit, or fenced, that are under way in any thread. Where there are none, no call inherits either.
+#: Running calls of any thread that have a limit or are fenced. While it is empty, calls need not check for either.
 limited: set[Call] = set()
 _numbers = itertools.count(1)
 _process = os.urandom(4).hex()
 
 
 def _new_id() -> str:
-    """Name a call so that no other call on any machine bears the name; the pid tells forked processes apart."""
+    """Return a call id that is unique across machines; the pid distinguishes forked processes."""
     return f"{_process}-{os.getpid():x}-{next(_numbers):x}"
 
 
-#: How a limit is enforced, see `Timeout`.
+#: How to enforce a limit, see `Timeout`.
 Enforce = Literal["auto", "process", "cooperative"]
 
 
 class Runtime(Protocol):
-    """What a policy may await, besides `proceed`."""
+    """What a policy may await besides `proceed`."""
 
     async def sleep(self, seconds: float) -> None:
-        """Let `seconds` pass."""
+        """Sleep."""
 
     async def invoke(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Outcome[Any]:
-        """Call `fn`, and give what came of it. Only an `Exception` becomes `Failed`: everything above flies past."""
+        """Call `fn` and return the outcome. An `Exception` becomes `Failed`; other `BaseException`s propagate."""
 
     def begin(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Begun:
-        """As `invoke`, for the call's own function, which may return an awaitable where nobody could know before.
+        """As `invoke`, for the call's own function, which may unexpectedly return an awaitable.
 
-        A runtime that never suspends gives the outcome itself.
+        A runtime that never suspends returns the outcome directly.
         """
 
     async def race(
@@ -71,36 +71,36 @@ class Runtime(Protocol):
         more: Callable[[int], float],
         name: str,
     ) -> tuple[int, Outcome[Any]]:
-        """Make up to `most` calls side by side, and give the number and the outcome of the one that was first good.
+        """Run up to `most` calls in parallel; return the number and outcome of the first that succeeds.
 
-        `begin(1)` is awaited at once, and each next number `after` seconds later; or still later, where `more` gives
-        the call before it so many seconds more. A failure counts only when no other call is under way.
+        `begin(1)` starts at once, and each further number `after` seconds later, plus the seconds that `more` returns
+        for the call before it. A failure is returned only when no other call is running.
         """
 
     async def limit(self, call: Call, proceed: Proceed, seconds: float, enforce: Enforce) -> Outcome[Any] | Overrun:
-        """Proceed for at most `seconds`, and say where that did not end the work."""
+        """Proceed for at most `seconds`; return an `Overrun` if the limit was reached."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Later:
-    """An awaitable that a plain function returned: what the call is about has yet to be done, by another runtime."""
+    """An awaitable returned by a plain function: the work is still to be done, by the async runtime."""
 
     awaitable: Any
     runtime: Runtime
 
-    async def carried_out(self, call: Call) -> Outcome[Any]:
-        """Await it under the policies of `call`. Nothing happens before the caller awaits what the call returned."""
+    async def resolve(self, call: Call) -> Outcome[Any]:
+        """Await it under the policies of `call`, once the caller awaits the result of the call."""
         here: Call | None = call
         while here is not None and here.work.id == call.work.id:
             here.work.runtime = self.runtime
             here = here.parent
-        await later.pause()
+        await pause()
         call.work.thread = threading.get_ident()
         with InProgress(call):
             return await self.runtime.invoke(lambda: self.awaitable, (), {})
 
 
-#: What comes of beginning a call: an outcome, or a coroutine of one.
+#: The result of `Runtime.begin`.
 Begun: TypeAlias = "Outcome[Any] | Later | Coroutine[Any, Any, Outcome[Any] | Later]"
 
 
@@ -109,15 +109,16 @@ def nothing(*_: object) -> None:
 
 
 class Permit:
-    """The function may be called at once, before any pipeline is built around it. Made anew for a call, or shared.
+    """A policy's permission to call the function directly, without the pipeline. Shared by calls, or made for one.
 
     Attributes:
-        key: under which the policy finds this again if the call fails: `call.work.take_permit(key)`.
-        data: what the policy wants to find there.
+        key: by which the policy retrieves the permit if the call fails: `call.work.take_permit(key)`.
+        data: the policy's own data.
         succeeded: called if the function returns a result.
-        ended: called with its error if it fails, is cancelled or is interrupted, and if `succeeded` raises. With None
-            if it is not called after all, or has yet to be awaited: then the policy is asked anew.
-        is_spent: what was taken for it cannot be given back: a policy that is to be asked anew finds this again.
+        ended: called with the error if the call fails, is cancelled or interrupted, or if `succeeded` raises. Called
+            with None if the function is not called after all, or if its result has yet to be awaited: the policy then
+            runs again, in the pipeline.
+        is_spent: what the permit took cannot be given back, so it is still there when the policy runs again.
     """
 
     __slots__ = ("data", "ended", "is_spent", "key", "succeeded")
@@ -138,29 +139,30 @@ class Permit:
         self.ended: Callable[[BaseException | None], object] = ended
 
 
-#: A failed attempt: the type of its error and its HTTP status.
+#: A failed attempt: the error's type and its HTTP status.
 Tried: TypeAlias = tuple[type[Exception], int | None]
-#: Says whether another attempt is made at once after an error: all that were tried, and the seconds to wait; or None.
+#: Decides after an error whether to retry without the pipeline: returns all failed attempts and the delay, or None.
 Again: TypeAlias = Callable[[Exception, tuple[Tried, ...]], tuple[tuple[Tried, ...], float] | None]
 
 
 class Work:
-    """What one logical invocation is about; its attempts share it.
+    """One logical invocation of a function, shared by its attempts.
 
     Attributes:
-        operation: the function's name, by which state, incidents and files are found.
+        operation: the function's name, which is the key of state, incidents and files.
         fn: the function, with its `args` and `kwargs`.
         runtime: how to wait and invoke, sync or async.
-        idempotent: a second attempt may start although an abandoned one may still run.
-        sinks: hear of this call's events, after the sinks of the bus.
-        attempts: how often its policies may invoke the function, at the most; 0 where no number limits that.
-        prior_outcome: an outcome that is there already, for the next invocation to return.
-        again: whoever began this work begins it anew if it fails, as an orchestrator's own retries do: nothing may
-            stand in for it yet, and nobody is told. None: that is decided later.
+        idempotent: another attempt may start while an abandoned one may still run.
+        sinks: receive this call's events, after the sinks of the bus.
+        attempts: how often its policies may invoke the function at most; 0 if unlimited.
+        prior_outcome: of an attempt made before the pipeline was entered; the next invocation returns it.
+        again: the caller retries this work if it fails, as an orchestrator does: no fallback and no alert yet. None:
+            not decided yet.
         thread: the thread that does this work, and that its limits interrupt.
-        tried: the attempts that failed, and were followed by another, before the pipeline was entered.
-        began: when the first attempt was made, on the clock in use, if that was before the pipeline was entered.
-        degraded: the last attempt in which a resilient call inside was degraded: its result is made of a stand-in.
+        tried: the failed attempts, except the last, made before the pipeline was entered.
+        began: when the first attempt began, on the clock in use, if that was before the pipeline was entered.
+        degraded: the last attempt in which a nested resilient call was degraded, so that its result builds on a
+            stand-in; 0 if none.
     """
 
     __slots__ = (
@@ -199,13 +201,13 @@ class Work:
 
     @property
     def id(self) -> str:
-        """Name of this call, in its events and files. Made when first asked for: a call that goes well needs none."""
+        """Id of this call in events and files. Created on first use: a successful call needs none."""
         if not self._id:
             self._id = _new_id()
         return self._id
 
     def changed(self, **changes: Any) -> Work:
-        """Return a copy with other attributes, and the same name."""
+        """Return a copy with these attributes changed, and the same id."""
         changes.setdefault("_id", self.id)
         other = object.__new__(Work)
         for name in Work.__slots__:
@@ -213,7 +215,7 @@ class Work:
         return other
 
     def resume_from(self, prior_outcome: Outcome[Any] | Later, permits: tuple[Permit, ...] = ()) -> Work:
-        """Take note of what came of the first attempt, which policies gave these `permits` for."""
+        """Set the outcome of an attempt made before the pipeline, and the permits it had; return this work."""
         self.prior_outcome = prior_outcome
         self._permits = (
             tuple(permit for permit in permits if permit.is_spent) if isinstance(prior_outcome, Later) else permits
@@ -222,7 +224,7 @@ class Work:
         return self
 
     def take_permit(self, key: str) -> Any:
-        """Return the permit that a policy gave for the attempt that is `prior_outcome`, once; None for any other attempt."""
+        """Remove and return the permit of the attempt made before the pipeline; None for any other attempt."""
         for permit in self._permits:
             if permit.key == key:
                 self._permits = tuple(other for other in self._permits if other is not permit)
@@ -231,7 +233,7 @@ class Work:
 
 
 class InProgress:
-    """Have the code inside the block know that it is part of `call`. A generator would touch the errors of others."""
+    """Run a block as part of `call`. Not a generator, which would touch errors that pass through."""
 
     def __init__(self, call: Call) -> None:
         self._call = call
@@ -244,18 +246,18 @@ class InProgress:
     def __exit__(self, *_: object) -> None:
         try:
             running.reset(self._token)
-        except ValueError:  # as in `Call.invoke`
+        except ValueError:  # closed in another context, as in `Call.invoke`
             pass
         finally:
             limited.discard(self._call)
 
 
 class Plan(Protocol):
-    """What a decorator has made of a function and its policies."""
+    """A decorated function with its policies."""
 
     @property
     def fn(self) -> Callable[..., Any]:
-        """The user's own function."""
+        """The user's function."""
 
     @property
     def operation(self) -> str:
@@ -263,22 +265,22 @@ class Plan(Protocol):
 
     @property
     def attempts(self) -> int:
-        """How often it may be called for one call, at the most; 0 where no number limits that."""
+        """How often one call may invoke it at most; 0 if unlimited."""
 
     @property
     def is_async(self) -> bool:
-        """Whether calling it gives a coroutine, as far as can be known before."""
+        """Whether it is known to return a coroutine."""
 
     @property
     def pipeline(self) -> Any:
         """The policies around it: a `Pipeline`."""
 
     def work(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Work:
-        """Return one invocation of the function."""
+        """Return an invocation of the function."""
 
 
 class Call:
-    """One try at the work, as a policy sees it. Policies hand a changed copy on and leave their own as it is."""
+    """One attempt at the work. Policies pass on a changed copy and leave their own as it is."""
 
     __slots__ = ("attempt", "deadline", "is_fenced", "is_limited", "limited_until", "parent", "started", "work")
 
@@ -307,16 +309,16 @@ class Call:
 
     @property
     def runtime(self) -> Runtime:
-        """How to wait and to invoke."""
+        """How to wait and invoke."""
         return self.work.runtime
 
     def set_thread(self, thread: int) -> None:
-        """Have it known which thread does the work."""
+        """Set the thread that does the work."""
         self.work.thread = thread
 
     @property
     def fenced(self) -> bool:
-        """Whether nobody waits for this call any more: nothing may follow from it."""
+        """Whether this call, or one around it, was abandoned: nothing may follow from it."""
         call: Call | None = self
         while call is not None:
             if call.is_fenced:
@@ -325,67 +327,67 @@ class Call:
         return False
 
     def fence(self) -> None:
-        """Let nothing that still comes of this call have an effect: no event, no state, no further attempt."""
+        """Mark the call as abandoned: it emits no event, changes no state and starts no further attempt."""
         self.is_fenced = True
 
     def attempted(self, attempt: int) -> Call:
-        """Return the call as its attempt number `attempt`."""
+        """Return the call with this attempt number."""
         return Call(self.work, self, attempt, self.started, self.deadline, self.limited_until)
 
     def within(self, deadline: float = NEVER, *, limited_until: float = NEVER) -> Call:
-        """Return the call with limits, on the clock in use; earlier ones stay.
+        """Return the call with limits, as times on the clock in use; earlier limits stay.
 
         Args:
-            deadline: of the call, with all its attempts.
-            limited_until: when somebody already interrupts its work.
+            deadline: of the call with all its attempts.
+            limited_until: when its work is interrupted already.
         """
         until = min(limited_until, self.limited_until)
         return Call(self.work, self, self.attempt, self.started, min(deadline, self.deadline), until)
 
     def changed(self, **of_work: Any) -> Call:
-        """Return the call with other arguments (`args`, `kwargs`), or one whose function another `runtime` invokes."""
+        """Return the call with other arguments (`args`, `kwargs`) or another `runtime`."""
         work = self.work.changed(**of_work)
         return Call(work, self, self.attempt, self.started, self.deadline, self.limited_until)
 
     def in_parallel(self) -> ParallelCall:
-        """Return the call as one of several that are made side by side, each in a thread or task of its own."""
+        """Return the call as one of several in parallel, each in its own thread or task."""
         work = self.work.changed()
         return ParallelCall(work, self, self.attempt, self.started, self.deadline, self.limited_until)
 
     async def wait_for_turn(self, seconds: float) -> None:
-        """Let `seconds` pass before the work may begin: they do not count for a hedge, since nothing is slow yet."""
+        """Sleep before the work may begin. A hedge does not count these seconds: the work is not slow."""
         here: Call | None = self
-        beside = []
+        parallel = []
         while here is not None and here.work.id == self.work.id:
             if isinstance(here, ParallelCall):
                 here.turn = NEVER
-                beside.append(here)
+                parallel.append(here)
             here = here.parent
         try:
             await self.runtime.sleep(seconds)
         finally:
-            for each in beside:
+            for each in parallel:
                 each.turn = real_time.monotonic()
 
     def without_limits(self) -> Call:
-        """Return the call without its own deadline and limit: for what has to happen after these have come."""
+        """Return the call without its deadline and limit: for work that has to happen after them."""
         return Call(self.work, self, self.attempt, self.started)
 
     def remaining(self) -> float:
-        """Return the seconds until the work is to end, infinite where nothing limits it."""
+        """Return the seconds left for the work, infinite without a limit."""
         until = min(self.deadline, self.limited_until)
         return until if until == NEVER else max(0.0, until - clock.now())
 
     def wants(self, event: type[Event]) -> bool:
-        """Whether anybody wants to hear of such an event."""
+        """Whether a sink wants such an event."""
         return bool(self.work.sinks) or bus.wants(event)
 
     def emit(self, event: type[Event], failure: Facts | None = None, /, **details: Any) -> None:
-        """Tell the sinks what happened; nothing, if this call is fenced. No event is made that no sink wants.
+        """Emit an event if a sink wants it and this call is not fenced.
 
         Args:
             event: its class.
-            failure: what an event about an error says of it.
+            failure: facts of the error that the event is about.
             **details: its other fields.
         """
         if event is FallbackUsed and not self.fenced:
@@ -393,28 +395,28 @@ class Call:
         work = self.work
         if (work.sinks or bus.wants(event)) and not self.fenced:
             if failure is not None:
-                details = {**failure.about(), "of": reported.inside(work.operation, failure.error), **details}
+                details = {**failure.about(), "of": reported_by(work.operation, failure.error), **details}
             details.setdefault("attempt", self.attempt)
             bus.emit(event(operation=work.operation, call=work.id, **details), *work.sinks)
 
     def mark_degraded(self, inside: str = "") -> None:
-        """Have this call, and those around it, know that a call inside was given a stand-in.
+        """Record on this call and those around it that a nested call returned a stand-in.
 
         Args:
-            inside: the id of that call, where it is this one.
+            inside: the id of that call if it is this one.
         """
         around: Call | None = self
         of, attempt = inside, 0
         while around is not None:
             if around.work.id != of:
                 of, attempt = around.work.id, 0
-            attempt = max(attempt, around.attempt)  # the innermost knows it, those around it are of all attempts
+            attempt = max(attempt, around.attempt)  # only the innermost call of an operation has the number
             if of != inside:
                 around.work.degraded = max(attempt, around.work.degraded)
             around = around.parent
 
     async def invoke(self) -> Outcome[Any]:
-        """Call the function itself. Work that nobody waits for any more begins no further attempt."""
+        """Call the function. Abandoned work begins no further attempt."""
         work = self.work
         if self.fenced:
             return Failed(TimedOut(f"{self.operation} was not called: its caller stopped waiting"))
@@ -429,28 +431,42 @@ class Call:
                 begun = work.runtime.begin(work.fn, work.args, work.kwargs)
                 outcome = await begun if type(begun) is CoroutineType else begun
             finally:
-                # A coroutine that is thrown away is closed in another context: that is no error of its own.
                 try:
                     running.reset(token)
-                except ValueError:
+                except ValueError:  # a discarded coroutine is closed in another context
                     pass
-                finally:  # whatever is raised in this thread at the end of `reset`
+                finally:  # even if an interrupt comes at the end of `reset`
                     limited.discard(self)
-        return await outcome.carried_out(self) if isinstance(outcome, Later) else outcome
+        return await outcome.resolve(self) if isinstance(outcome, Later) else outcome
 
 
 class ParallelCall(Call):
-    """One of several calls side by side. It had its `turn` at that time, if it waited for one; NEVER while it waits."""
+    """One of several parallel calls. `turn` is when it last got its turn, if it waited; NEVER while it waits."""
 
     __slots__ = ("turn",)
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self.is_limited = True  # it may be fenced any time
+        self.is_limited = True  # it may be fenced at any time
         self.turn: float = -NEVER
 
 
 def remaining() -> float:
-    """Return the seconds that the running function may still take, infinite where nothing limits it."""
+    """Return the seconds left for the running function, infinite without a limit."""
     call = running.get()
     return NEVER if call is None else call.remaining()
+
+
+#: The attribute of an error that a call has reported: the operation around that call, and the call's id.
+_REPORTED = "__resilient_reported__"
+
+
+def mark_reported(error: BaseException, call: str, around: str) -> None:
+    """Record that the call with this id, nested in `around` (may be empty), reported the error in an event."""
+    safely.mark(error, _REPORTED, (around, call))
+
+
+def reported_by(operation: str, error: BaseException) -> str | None:
+    """Return the id of the call nested in `operation` that already reported the error; None if none did."""
+    around, call = safely.marked(error, _REPORTED) or ("", None)
+    return call if around == operation else None

@@ -1,6 +1,6 @@
-"""First attempts that are made at once, and which call this code is part of.
+"""First attempts without the pipeline, and the current call.
 
-That is told by the context, or by the frame of an attempt that is made at once.
+The current call is found in the context, or in the frame of such an attempt.
 """
 
 from __future__ import annotations
@@ -17,31 +17,31 @@ from resilient_tasks.core.execution import clock
 if TYPE_CHECKING:
     from resilient_tasks.core.settings import Settings
 
-#: The name of what makes a first attempt at once (see `core.wrappers`), and the names that it has from around it: the
-#: user's own function may have that name, too. One that was pickled by its value has other code, of another file.
-NAME, _AROUND = "resilient_call", frozenset(("fn", "new", "plan"))
-#: The variable that such a frame has once its attempt is over, and the pipeline entered.
+#: A wrapper that makes a first attempt (see `core.wrappers`) has this name and these free variables. The name alone is
+#: not enough: a user's function may have it too. One pickled by value has other code, of another file.
+NAME, _FREE_VARIABLES = "resilient_call", frozenset(("fn", "new", "plan"))
+#: The variable that its frame has once the attempt is over and the pipeline is entered.
 _ENTERED = "work"
-#: The one in which it keeps its call, where that has to be found in the context as well.
+#: The variable with its call, if that is in the context as well.
 MADE = "made"
 
 
 class FirstAttempt(Call):
-    """The first attempt of a call, where it is made at once and found in its context.
+    """The first attempt of a call without the pipeline, with a limit, and therefore in the context.
 
-    What a call that succeeds needs is all that is set, by `pipeline.Limit.call`: the work is made when it is asked for.
-    In an event loop it is its own `interrupt.Limit`, and has the attributes of one.
+    `pipeline.Limit.call` sets only what a successful call needs; the work is made on first use. In an event loop the
+    attempt is its own `interrupt.Limit`, and has the attributes of one.
 
     Attributes:
-        plan: what is carried out, with these `args` and `kwargs`.
+        plan: of the function, called with these `args` and `kwargs`.
     """
 
     __slots__ = (
         *("_work", "args", "kwargs", "plan", "thread"),
-        *("began", "begun", "cancelling", "due", "rang", "rings", "task"),
+        *("began", "cancelling", "due", "leftovers", "rang", "rings", "task"),
     )
 
-    __init__: Any = object.__init__  # one written in Python costs more than the whole object
+    __init__: Any = object.__init__  # one in Python costs more than the whole object
     attempt = 1
 
     _work: Work
@@ -50,9 +50,9 @@ class FirstAttempt(Call):
     kwargs: dict[str, Any]
     thread: int
     began: float
-    begun: Any
     cancelling: int
     due: float
+    leftovers: Any
     rang: float
     rings: float
     task: Any
@@ -68,43 +68,45 @@ class FirstAttempt(Call):
         return self
 
     @property
-    def work(self) -> Work:  # type: ignore[override]  # nothing puts another in its place
-        """What the call is about."""
+    def work(self) -> Work:  # type: ignore[override]  # never set from outside
+        """The invocation."""
         try:
             return self._work
         except AttributeError:
             work = self.plan.work(self.args, self.kwargs)
         work.thread, work.began = self.thread, self.started
-        with _making:  # several threads may ask at once
+        with _making:  # several threads may need it at once
             if not hasattr(self, "_work"):
                 self._work = work
         return self._work
 
 
-_making = threading.RLock()  # a handler of signals may ask, too
+_making = threading.RLock()  # a signal handler may need it, too
 
 
 def current_call() -> Call | None:
     """Return the call whose function is running in this context, or None outside of any.
 
-    Its `work.id` and `attempt` are those of the events: send them along with a request, for both logs to fit together.
+    Its `work.id` and `attempt` are those of the events: send them with a request to correlate both logs.
 
-    Where nothing limits a call, the attempts that are made at once are known to the code that the function calls and
-    awaits, and not to threads and tasks that it starts.
+    A first attempt without a limit is visible to the code that the function calls and awaits, but not to the threads
+    and tasks that it starts.
     """
-    known, here = running.get(), sys._getframe(1)  # noqa: SLF001  # inspect.stack() would read every source file
+    call, here = running.get(), sys._getframe(1)  # noqa: SLF001  # inspect.stack() would read every source file
     found = _attempts(here)
-    if not found or found[0].f_code is _INVOKE or (known is not None and _came_with_a_task(known, here, found)):
-        return known
-    return _call_of(found[0], known)
+    if not found or found[0].f_code is _INVOKE or (call is not None and _is_of_task(call, here, found)):
+        return call
+    return _call_of(found[0], call)
 
 
-def _came_with_a_task(known: Call, here: FrameType | None, found: list[FrameType]) -> bool:
-    """Tell whether a task of an event loop inside of the first attempt that was found is of a call further in."""
-    while here is not found[0] and here is not None and here.f_code.co_qualname != "Handle._run":  # a step of asyncio's
+def _is_of_task(call: Call, here: FrameType | None, found: list[FrameType]) -> bool:
+    """Return whether `call` belongs to a task of an event loop that runs inside the first attempt found."""
+    while (
+        here is not found[0] and here is not None and here.f_code.co_qualname != "Handle._run"
+    ):  # a step of an asyncio task
         here = here.f_back
-    is_inside = here is not found[0] and known.work.thread == threading.get_ident()
-    return is_inside and all(own.get("self", own.get(MADE)) is not known for own in map(_variables, found))
+    is_inside = here is not found[0] and call.work.thread == threading.get_ident()
+    return is_inside and all(own.get("self", own.get(MADE)) is not call for own in map(_variables, found))
 
 
 def _attempts(frame: FrameType | None) -> list[FrameType]:
@@ -113,7 +115,7 @@ def _attempts(frame: FrameType | None) -> list[FrameType]:
     while frame is not None:
         code = frame.f_code
         if code is _INVOKE or (
-            code.co_name == NAME and _AROUND.issubset(code.co_freevars) and _ENTERED not in _variables(frame)
+            code.co_name == NAME and _FREE_VARIABLES.issubset(code.co_freevars) and _ENTERED not in _variables(frame)
         ):
             found.append(frame)
         frame = frame.f_back
@@ -121,26 +123,26 @@ def _attempts(frame: FrameType | None) -> list[FrameType]:
 
 
 def _call_of(frame: FrameType, parent: Call | None) -> Call:
-    """Return the call that a first attempt is about. It is made when it is asked for, once."""
+    """Return the call of a first attempt; it is made on first use."""
     here = _variables(frame)
     if MADE in here:
         return cast("Call", here[MADE])
-    return _asked(frame, here, parent).attempt(len(here.get("tried", ())) + 1)
+    return _kept_call(frame, here, parent).attempt(len(here.get("tried", ())) + 1)
 
 
 def attempt_in(frame: FrameType, number: int) -> Call:
-    """Return the attempt that a frame is making at once, while its error is handled there."""
-    asked = frame.f_trace
-    if not isinstance(asked, _Asked):
-        asked = _asked(frame, _variables(frame), running.get())
-    return asked.attempt(number)
+    """Return the attempt of a wrapper's frame, while its error is handled there."""
+    kept = frame.f_trace
+    if not isinstance(kept, _KeptCall):
+        kept = _kept_call(frame, _variables(frame), running.get())
+    return kept.attempt(number)
 
 
 def _variables(frame: FrameType) -> Mapping[str, Any]:
-    """Return the variables of a wrapper, or of `Call.invoke`, but for an error that is handled there.
+    """Return the variables of a wrapper, or of `Call.invoke`, without an error that is handled there.
 
-    On Python 3.11 and 3.12 the frame keeps this mapping, and with it the error, and all that the error holds, during
-    the waits. A debugger writes it back, and has it whole.
+    On Python 3.11 and 3.12 the frame keeps this mapping, and would thus keep the error and all that it holds during the
+    waits. A debugger writes the mapping back, and needs it complete.
     """
     here = frame.f_locals
     if sys.version_info < (3, 13) and sys.gettrace() is None:
@@ -148,8 +150,8 @@ def _variables(frame: FrameType) -> Mapping[str, Any]:
     return here
 
 
-def _asked(frame: FrameType, here: Mapping[str, Any], parent: Call | None) -> _Asked:
-    if isinstance(frame.f_trace, _Asked):
+def _kept_call(frame: FrameType, here: Mapping[str, Any], parent: Call | None) -> _KeptCall:
+    if isinstance(frame.f_trace, _KeptCall):
         return frame.f_trace
     code = frame.f_code
     names, number = code.co_varnames, code.co_argcount
@@ -157,12 +159,12 @@ def _asked(frame: FrameType, here: Mapping[str, Any], parent: Call | None) -> _A
     by_name = {name: here[name] for name in names[number : number + code.co_kwonlyargcount]}
     limits = (NEVER, NEVER) if parent is None else (parent.deadline, parent.limited_until)
     made = Call(here["plan"].work(args, here.get("kwargs", by_name)), parent, 1, clock.now(), *limits)
-    frame.f_trace = asked = _Asked(made, frame.f_trace)
-    return asked
+    frame.f_trace = kept = _KeptCall(made, frame.f_trace)
+    return kept
 
 
-class _Asked:
-    """Keeps the call of an attempt at its frame: the one place there that code outside of it can write to.
+class _KeptCall:
+    """Keeps the call of a first attempt in its frame's `f_trace`, the only attribute that outside code can set.
 
     A debugger that traces the frame goes on doing so.
     """
@@ -172,7 +174,7 @@ class _Asked:
         self._trace = trace
 
     def attempt(self, number: int) -> Call:
-        """Return the call as the attempt that is being made."""
+        """Return the call as the attempt with this number."""
         if self._latest.attempt != number:
             self._latest = self.call.attempted(number)
         return self._latest
@@ -182,15 +184,15 @@ class _Asked:
             self._trace = self._trace(*event)
 
 
-def id_asked_for(frame: FrameType) -> str:
-    """Return the name under which a first attempt knows itself, if it asked for that; else nothing."""
-    return frame.f_trace.call.work.id if isinstance(frame.f_trace, _Asked) else ""
+def id_of_attempt(frame: FrameType) -> str:
+    """Return the id of a first attempt's call if that was made; else an empty string."""
+    return frame.f_trace.call.work.id if isinstance(frame.f_trace, _KeptCall) else ""
 
 
 def around() -> list[Work | Plan]:
-    """Return what the attempts around this code are about, in this thread and context, the innermost first.
+    """Return the works of the calls around this code, in this thread and context, the innermost first.
 
-    Of a first attempt, that is its plan: it has an `operation` and `attempts`, too.
+    Of a first attempt, return its plan, which has an `operation` and `attempts`, too.
     """
     found: list[Work | Plan] = []
     call = running.get()
@@ -206,7 +208,7 @@ def around() -> list[Work | Plan]:
 
 
 def is_inside(frame: FrameType) -> bool:
-    """Tell whether the call that a wrapper's frame is about may be part of another one. `around` is slower and sure."""
+    """Return whether the call of a wrapper's frame may be nested in another; `around` is slower and exact."""
     outer = frame.f_back
     while outer is not None and outer.f_code.co_name != NAME:
         outer = outer.f_back
@@ -214,30 +216,30 @@ def is_inside(frame: FrameType) -> bool:
 
 
 def _outside(call: Call) -> Call | None:
-    """Return the call around all of a call's attempts."""
-    around, name = call.parent, call.work.id
-    while around is not None and around.work.id == name:
-        around = around.parent
-    return around
+    """Return the next call outwards that is of another work."""
+    outer, own_id = call.parent, call.work.id
+    while outer is not None and outer.work.id == own_id:
+        outer = outer.parent
+    return outer
 
 
 _INVOKE = Call.invoke.__code__
 
 
-# A state in this process's memory lets most calls through, and one or two attributes tell that it does. To call a
-# function costs more than to look at them, so the look stands in the wrapper's text: at a door. Where that is not known
-# to be open, its policy is asked (`at_once`), which opens it if it can.
+# A state in this process's memory lets most calls pass, and one or two attributes are enough to see that. Calling a
+# function costs more than reading them, so the wrapper's text reads them itself: the door. If the door is not known to
+# be open, the wrapper calls the policy (`at_once`), which opens it if it can.
 
 
 class Text(NamedTuple):
-    """What a wrapper does at a door: Python code, in which `door` is known, and `permit` once a call has passed.
+    """The Python code of a wrapper for a door. It may use `door`, and `permit` once a call has passed.
 
     Attributes:
-        name: tells it from other texts.
-        is_open: an expression, true where a call may pass.
+        name: distinguishes it from other texts.
+        is_open: an expression, true if a call may pass.
         take: a statement that takes what has to be given back. Neither it nor the end of `is_open` calls anything: no
-            other thread has its turn in between (see `Cell`), and no signal comes before the call that gives it back.
-        succeeded: a statement for a call that returned a result.
+            other thread runs in between (see `Cell`), and no signal comes before the call that gives it back.
+        succeeded: a statement to run after a result.
     """
 
     name: str
@@ -247,12 +249,12 @@ class Text(NamedTuple):
 
 
 class Door:
-    """The door of one wrapper to one state. It is closed at first, and under any other settings.
+    """One wrapper's fast path to one state. Closed at first, and whenever the settings change.
 
     Attributes:
         opened_for: the settings in force when it was opened.
-        permit: what calls pass with.
-        policy: is asked where it is not known to be open.
+        permit: of the calls that pass.
+        policy: whose `at_once` decides while the door is closed.
     """
 
     __slots__ = ("opened_for", "permit", "policy")
@@ -265,7 +267,7 @@ class Door:
         self.permit: Permit | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _new_door, (self.policy,)  # a wrapper that is pickled by its value finds it closed
+        return _new_door, (self.policy,)  # a wrapper pickled by value starts with a closed door
 
     def ask(self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Permit | None:
         """See `Policy.at_once`."""

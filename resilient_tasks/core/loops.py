@@ -1,4 +1,4 @@
-"""Loops of attempts around each other, whose numbers multiply: told once, with the stack."""
+"""Report nested retry loops, whose numbers of attempts multiply: once for each stack of loops."""
 
 from __future__ import annotations
 
@@ -15,16 +15,15 @@ from resilient_tasks.core.wording import number_of
 if TYPE_CHECKING:
     from resilient_tasks.core.call import Plan, Work
 
+_reported: set[tuple[Loop, ...]] = set()
 
-_told: set[tuple[Loop, ...]] = set()
 
-
-def tell_if_multiplied(work: Work, *, at_once: bool = False) -> None:
-    """Tell that `work` is retried inside of what is retried itself; once for each stack of loops in this process.
+def report_if_nested(work: Work, *, at_once: bool = False) -> None:
+    """Emit `RetryMultiplied` if `work` is retried inside another retry; once for each stack of loops in this process.
 
     Args:
-        work: what is about to be done again.
-        at_once: its attempts are made without the pipeline, so it is the innermost call here itself.
+        work: what is retried.
+        at_once: its attempts are made without the pipeline, so it is itself the innermost call here.
     """
     if not (work.sinks or bus.wants(RetryMultiplied)):
         return
@@ -32,15 +31,15 @@ def tell_if_multiplied(work: Work, *, at_once: bool = False) -> None:
     if not outer:
         return
     stack = (*outer, Loop(work.operation, work.attempts))
-    if stack in _told:
+    if stack in _reported:
         return
-    _told.add(stack)
+    _reported.add(stack)
     attempts = math.prod(loop.attempts for loop in stack)
-    names = tuple(f"{loop.name} ({_often(loop)})" for loop in stack)
+    names = tuple(f"{loop.name} ({_count(loop)})" for loop in stack)
     bus.emit(RetryMultiplied(operation=work.operation, attempts=attempts, loops=names), *work.sinks)
 
 
-def _often(loop: Loop) -> str:
+def _count(loop: Loop) -> str:
     return number_of(loop.attempts, "attempt") if loop.attempts else "any number of attempts"
 
 

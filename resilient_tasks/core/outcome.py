@@ -1,11 +1,13 @@
-"""What can come of a call: `Ok`, `Degraded` or `Failed`, made to be matched.
+"""The outcome of a call: `Ok`, `Degraded` or `Failed`, for `match`; or a `Rest`, which gives one when awaited.
 
-An outcome owns its error's traceback: raising the same outcome twice does not lengthen it, and raising one leaves
-no reference cycle behind that would keep a failed attempt's arguments alive.
+An outcome owns its error's traceback: raising the same outcome twice does not lengthen the traceback, and raising it
+leaves no reference cycle that would keep a failed attempt's arguments alive.
 """
 
 from __future__ import annotations
 
+import types
+from collections.abc import Coroutine, Generator
 from dataclasses import FrozenInstanceError
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NoReturn, TypeAlias, TypeVar
 
@@ -16,11 +18,12 @@ if TYPE_CHECKING:
 
     from resilient_tasks.core.failures import Facts
 
+T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 
 class _Frozen:
-    """What does not change. Written out: the dataclass would set each attribute by its name, at twice the cost."""
+    """Immutable base. Not a frozen dataclass, whose `__init__` takes twice the time."""
 
     __slots__ = ()
     __match_args__: ClassVar[tuple[str, ...]]
@@ -34,15 +37,15 @@ class _Frozen:
         raise FrozenInstanceError(msg)
 
     def __repr__(self) -> str:
-        said = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.__match_args__)
-        return f"{type(self).__qualname__}({said})"
+        fields = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.__match_args__)
+        return f"{type(self).__qualname__}({fields})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), tuple(getattr(self, name) for name in self.__match_args__)
 
 
 class Ok(_Frozen, Generic[T_co]):
-    """The function's own result, from the attempt numbered `attempts` (1 if the first succeeded)."""
+    """The function's own result. `attempts` is the number of the attempt that succeeded."""
 
     __match_args__: ClassVar[tuple[Literal["value"], Literal["attempts"]]] = ("value", "attempts")
     __slots__ = __match_args__
@@ -60,7 +63,7 @@ class Ok(_Frozen, Generic[T_co]):
 
 
 class Degraded(_Frozen, Generic[T_co]):
-    """A stand-in for the function's result. `because` is the error that made it necessary, without its traceback."""
+    """A stand-in for the function's result. `because` is the error that caused it, without its traceback."""
 
     __match_args__: ClassVar[tuple[Literal["value"], Literal["because"]]] = ("value", "because")
     __slots__ = __match_args__
@@ -78,7 +81,7 @@ class Degraded(_Frozen, Generic[T_co]):
 
 
 class Failed(_Frozen):
-    """The call failed with `error`, the function's own where there is one."""
+    """The call failed with `error`: the function's own, if it raised one."""
 
     __match_args__: ClassVar[tuple[Literal["error"], Literal["traceback"]]] = ("error", "traceback")
     __slots__ = (*__match_args__, "_facts")
@@ -94,7 +97,7 @@ class Failed(_Frozen):
 
     @property
     def facts(self) -> Facts:
-        """What is known of the failure, found once for all who ask."""
+        """Facts of the failure, found on first use."""
         if self._facts is None:
             _set_facts(self, core.failures.Facts(self.error))
         return self._facts
@@ -103,10 +106,10 @@ class Failed(_Frozen):
         return Failed, (self.error,)  # no traceback crosses into another process
 
     def unwrap(self) -> NoReturn:
-        """Raise the error as it was when it was caught."""
+        """Raise the error with the traceback it had when it was caught."""
         error, traceback = self.error, self.traceback
         try:
-            raise BaseException.with_traceback(error, traceback)  # some refuse it by their own
+            raise BaseException.with_traceback(error, traceback)  # an error class may override it
         finally:
             # The traceback now holds this frame: a frame that held the error would close a cycle.
             del error, traceback, self
@@ -115,18 +118,46 @@ class Failed(_Frozen):
 _set_value, _set_attempts = vars(Ok)["value"].__set__, vars(Ok)["attempts"].__set__
 _set_error, _set_traceback = vars(Failed)["error"].__set__, vars(Failed)["traceback"].__set__
 _set_facts = vars(Failed)["_facts"].__set__
-#: As `safely.own`, of the one attribute that each failure is asked for.
+#: As `safely.own(error, "__traceback__")`, but faster: every failure needs it.
 _traceback_of = vars(BaseException)["__traceback__"].__get__
 
 Outcome: TypeAlias = Ok[T_co] | Degraded[T_co] | Failed
 
+#: What a sync pipeline yields to its driver when its function has returned an awaitable.
+PAUSE = object()
+
+
+@types.coroutine
+def pause() -> Generator[object, None, None]:
+    """Suspend the pipeline until the caller awaits the `Rest` that its driver returns."""
+    yield PAUSE
+
+
+class Rest(Generic[T]):
+    """The rest of a paused pipeline. Awaited once, in the caller's event loop, it gives the outcome."""
+
+    def __init__(self, pipeline: Coroutine[Any, Any, Outcome[T]]) -> None:
+        self._pipeline = pipeline
+
+    def __await__(self) -> Generator[Any, Any, Outcome[T]]:
+        # Not `await`, which refuses a coroutine that has begun.
+        return (yield from self._pipeline.__await__())
+
+    async def outcome(self) -> Outcome[T]:
+        """Return the outcome."""
+        return await self
+
+    async def unwrap(self) -> T:
+        """Return the value, or raise the error."""
+        return (await self).unwrap()
+
 
 def let_go(error: Exception) -> None:
-    """Empty the finished frames through which `error` came up to here, so that none of them keeps it alive in a circle.
+    """Clear the finished frames through which `error` came here, so that they form no reference cycle with it.
 
-    From Python 3.12 on, the frame that raised holds on to the frames that called it, also after these have ended, and
-    with them to what they had in their hands: the outcome, with the error, with the frame that raised. None of those is
-    part of the error's traceback, so nothing that a person reads is lost.
+    From Python 3.12 on, the frame that raised keeps the frames that called it, even once they have ended, and with them
+    their variables: the outcome, which holds the error, which holds the frame that raised. These frames are not part of
+    the error's traceback, so no reader misses them.
     """
     traceback = safely.own(error, "__traceback__")
     frame = traceback.tb_frame if traceback else None
@@ -136,13 +167,13 @@ def let_go(error: Exception) -> None:
             frame.clear()
             frame = frame.f_back
     except RuntimeError:
-        pass  # this one is still running: it is the caller's
+        pass  # the caller's frame, which is still running
 
 
 def without_traceback(error: Exception) -> Exception:
-    """Cut the frames off an error that outlives its call, so that it keeps no attempt's arguments alive.
+    """Remove the traceback from an error that outlives its call, so that it keeps no attempt's arguments alive.
 
-    Its causes, its contexts and the errors of a group are cut off with it: each of them holds frames of its own.
+    Its causes, contexts and, for a group, its errors lose theirs too.
     """
     let_go(error)
     seen: set[int] = set()

@@ -1,4 +1,4 @@
-"""Policies in order around a function: the protocol, the canonical order, and composing."""
+"""Compose policies around a function: the `Policy` protocol, the canonical order, and `Pipeline`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any, ClassVar, TypeAlias, TypeVar, cast
 
 from resilient_tasks import core
 from resilient_tasks.core import call as calls
-from resilient_tasks.core import loops, reported
-from resilient_tasks.core.call import NEVER, Again, Call, Permit, Plan, Proceed, Tried, Work
+from resilient_tasks.core import loops
+from resilient_tasks.core.call import NEVER, Again, Call, Permit, Plan, Proceed, Tried, Work, mark_reported
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.events import CallFailed
 from resilient_tasks.core.execution import clock, runtime
@@ -23,7 +23,7 @@ from resilient_tasks.core.wording import name_of
 
 T = TypeVar("T")
 
-#: Where each policy stands, outermost first. `docs/order.md` gives the reason for each place.
+#: The canonical order of policies, outermost first. `docs/order.md` gives the reasons.
 ORDER = (
     "single flight",
     "notify",
@@ -44,31 +44,32 @@ ORDER = (
 _PLACES = {slot: place for place, slot in enumerate(ORDER)}
 
 
-#: Permit of which no policy is to hear.
+#: A permit without callbacks.
 AT_ONCE = Permit()
 
 Gate: TypeAlias = Callable[[Plan, tuple[Any, ...], Mapping[str, Any]], Permit | None]
 
 
 class Policy:
-    """Says what to do around a call. A frozen value: what changes from call to call lives in a store.
+    """What to do around a call. A frozen value: what changes from call to call lives in a store.
 
-    A policy of one's own derives from this class and adds `around`, which awaits only `proceed(call)` and
+    A custom policy derives from this class and implements `around`, which awaits only `proceed(call)` and
     `call.runtime`, and never catches a `BaseException`.
 
     Attributes:
         slot: the policy's place in `ORDER`.
-        repeats: it may invoke the function more than once.
-        needs_idempotent: it does so while an earlier invocation may still run, so the operation must be idempotent.
+        repeats: whether it may invoke the function more than once.
+        needs_idempotent: whether it does so while an earlier invocation may still run, so that the operation must be
+            idempotent.
 
-    It may also say, and need not:
+    Optional attributes:
 
-        reads no arguments: `heeds_arguments = False`. Neither it nor a function that it was given looks at them.
-        spends: `spends = True`. What `at_once` takes for a call cannot be given back, so it is asked last.
-        holds something until a call has ended: `holds = True`. What an async function begins bears a mark then.
-        lets most calls pass by what a few attributes say: `door`, a new `Door` for each wrapper.
-        decides alone what follows from an error: `again`, as the type of that name, while no sink is to hear of it.
-        limits an attempt: `first_limit`, in seconds. `around` does not do so itself while `call.work.prior_outcome` is there.
+        heeds_arguments: False if neither the policy nor a function that it was given reads the call's arguments.
+        spends: True if what `at_once` takes for a call cannot be given back; `at_once` is then called last.
+        holds: True if it holds something until a call has ended. Whatever an async function starts then carries a mark.
+        door: a new `Door` for each wrapper, if a look at a few attributes is enough to let most calls pass.
+        again: decides alone what follows from an error, see the type `Again`; used while no sink wants these events.
+        first_limit: its limit of an attempt in seconds. `around` sets none itself if `call.work.prior_outcome` is there.
     """
 
     slot: ClassVar[str] = "custom"
@@ -77,48 +78,48 @@ class Policy:
 
     @property
     def most_attempts(self) -> int:
-        """How often it may invoke the function for one call, at the most; 0 where it sets no limit by number."""
+        """How often it may invoke the function for one call at most; 0 if unlimited."""
         return 1
 
     @property
     def reacts_only(self) -> bool:
-        """Whether it does nothing before the first attempt and lets a success pass."""
+        """Whether it does nothing before the first attempt and nothing after a success."""
         return False
 
     def at_once(self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Permit | None:  # noqa: ARG002
-        """Say that a call of `plan.fn` with these arguments may be made at once.
+        """Return a permit to call `plan.fn` with these arguments directly; None if the call needs the pipeline.
 
-        Where each policy that does not react only says so, the function is called first, and the pipeline entered only
-        if it fails. None: the pipeline is to stand around the call. The permit hears how the call ended; if it failed,
-        `around` finds it as `call.work.take_permit(key)`.
+        If each policy that does not only react returns a permit, the function is called directly, and the pipeline is
+        entered only if that fails. The permit is notified when the call ends; if it failed, `around` finds the permit
+        by `call.work.take_permit(key)`.
         """
         return None
 
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
-        """Do what the policy is for, with `proceed(call)` for everything inside of it."""
+        """Run the call under this policy; `proceed(call)` runs everything inside it."""
         raise NotImplementedError
 
     def parts(self) -> tuple[Policy, ...]:
-        """Return the policies to put into their places in the canonical order: itself, as a rule."""
+        """Return the policies to sort into the canonical order: by default, itself."""
         return (self,)
 
-    def limit_of_stream(self, fn: Callable[..., Any]) -> float | None:  # noqa: ARG002  # some policies ask of which
-        """Return the seconds allowed for all items of the generator function `fn`; None: the policy cannot serve it."""
+    def limit_of_stream(self, fn: Callable[..., Any]) -> float | None:  # noqa: ARG002  # some policies read it
+        """Return the seconds allowed for all items of the generator function `fn`; None if it is not supported."""
         return None
 
     def check(self, fn: Callable[..., Any]) -> None:
-        """Raise `PolicyError` if the policy cannot serve `fn`. Asked once, at decoration."""
+        """Raise `PolicyError` if the policy does not support `fn`. Called once, at decoration."""
         if callables.is_plain(fn):
             return
         if callables.makes_context(fn):
             msg = (
-                f"{operation_of(fn)} is a context manager: {self.slot} would surround only its creation, not what it"
+                f"{operation_of(fn)} is a context manager: {self.slot} would cover only its creation, not what it"
                 " does. Put the policy on a function that it calls"
             )
             raise PolicyError(msg)
         is_stream = callables.is_generator(fn) or callables.is_async_generator(fn)
         if is_stream and self.limit_of_stream(fn) is None:
-            again = "would run it again from its first item" if self.repeats else "would surround only its creation"
+            again = "would run it again from its first item" if self.repeats else "would cover only its creation"
             msg = (
                 f"{operation_of(fn)} is a generator function: {self.slot} {again}."
                 " Let it return a list, or put the policy on a function that yields nothing"
@@ -126,16 +127,16 @@ class Policy:
             raise PolicyError(msg)
 
     def describe(self) -> str:
-        """Say in a few words what the policy will do, for `explain`."""
+        """Return a short description of the policy, for `explain`."""
         return repr(self)
 
 
 def is_policy(thing: object) -> bool:
-    """Tell whether `thing` is a policy: its class derives from `Policy`, or it has all that a policy has."""
+    """Return whether `thing` is a policy: an instance of `Policy`, or an object with all of its members."""
     return isinstance(thing, Policy) or all(hasattr(thing, name) for name in _MEMBERS)
 
 
-#: What the pipeline asks of a policy.
+#: The members that the pipeline uses.
 _MEMBERS = tuple(name for name in vars(Policy) if not name.startswith("_"))
 
 
@@ -179,7 +180,7 @@ class Pipeline:
 
     @property
     def _proceed(self) -> Proceed:
-        """The policies around the call, composed when first entered: most functions do well, and need none of it."""
+        """The policies around the call, composed on first use: functions that only succeed never need them."""
         if self._made is None:
             proceed: Proceed = _invoke
             for policy in reversed(self.policies):
@@ -189,7 +190,7 @@ class Pipeline:
 
     @property
     def gate(self) -> Gate | Door | None:
-        """What to ask whether the function can be called first, as `Policy.at_once`; None where it always can."""
+        """What decides whether the function may be called directly, as `Policy.at_once`; None if it always may."""
         limits = bool(self.first_limit.seconds)
         active = [
             policy
@@ -210,7 +211,7 @@ class Pipeline:
 
     @property
     def again(self) -> Again:
-        """What to ask after an error whether the function is called again at once, as `Policy.again`."""
+        """What decides after an error whether to retry without the pipeline, as `Policy.again`."""
         if self.policies and all(policy.reacts_only for policy in self.policies):
             outer, inner = self.policies[:-1], self.policies[-1]
             if not any(policy.repeats for policy in outer):
@@ -219,12 +220,12 @@ class Pipeline:
 
     @property
     def first_limit(self) -> Limit:
-        """The limit for a first attempt that is made at once; one of 0 seconds where there is none."""
+        """The limit of a first attempt made directly; its `seconds` are 0 if there is none."""
         deadline, seconds, name = NEVER, NEVER, ""
         for number, policy in enumerate(self.policies):
             its = getattr(policy, "first_limit", 0.0)
             if its and policy.slot != "deadline" and any(inner.repeats for inner in self.policies[number:]):
-                return Limit()  # it is one for several attempts
+                return Limit()  # it limits several attempts together
             if its and its < seconds:
                 seconds, name = its, policy.slot
             if its and policy.slot == "deadline":
@@ -233,17 +234,17 @@ class Pipeline:
 
     @property
     def heeds_arguments(self) -> bool:
-        """Whether it matters which arguments of a call are given by their names: a policy may say that it does not."""
+        """Whether a policy may read the call's arguments, so that it matters which of them are given by name."""
         return any(getattr(policy, "heeds_arguments", True) for policy in self.policies)
 
     @property
     def holds(self) -> bool:
-        """Whether something is held until a call has ended, and until what it has begun has ended too."""
+        """Whether a policy holds something until the call, and what it has started, have ended."""
         return any(getattr(policy, "holds", False) for policy in self.policies)
 
     @property
     def _holds_for_several(self) -> bool:
-        """Whether something is held during several attempts: a permit ends with the first."""
+        """Whether something is held across several attempts: a permit ends with the first."""
         within = itertools.dropwhile(lambda policy: not getattr(policy, "holds", False), self.policies)
         return any(policy.repeats for policy in within)
 
@@ -254,18 +255,18 @@ class Pipeline:
 
     @property
     def most_attempts(self) -> int:
-        """How often the function may be called for one call of the pipeline; 0 where no number limits that."""
+        """How often the function may be called for one call of the pipeline; 0 if unlimited."""
         return math.prod(policy.most_attempts for policy in self.policies)
 
     def call(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
-        """Call `fn` inside this pipeline, without a decorator. An async `fn` gives an awaitable."""
+        """Call `fn` inside this pipeline, without a decorator. For an async `fn`, return an awaitable."""
         work = self._work(fn, args, kwargs)
         if callables.is_async(fn):
             return cast("T", self._unwrapped(work))
         return cast("T", runtime.drive(self.run(work)).unwrap())
 
     def outcome(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Outcome[T] | Awaitable[Outcome[T]]:
-        """As `call`, but return what came of it, to be matched, instead of raising."""
+        """As `call`, but return the outcome, for `match`, instead of raising."""
         run = self.run(self._work(fn, args, kwargs))
         return run if callables.is_async(fn) else runtime.ended(run)
 
@@ -273,17 +274,17 @@ class Pipeline:
         """Do `work` inside this pipeline."""
         outer = calls.running.get()
         if work.attempts != 1:
-            loops.tell_if_multiplied(work)
+            loops.report_if_nested(work)
         limits = (NEVER, NEVER) if outer is None else _inherited(outer, work)
         call = Call(work, outer, 1, clock.now() if work.began is None else work.began, *limits)
         try:
             outcome = await self._proceed(call)
-        except Exception as error:  # a policy's own, or that of a predicate it was given
+        except Exception as error:  # raised by a policy, or by a predicate of the user's
             outcome = Failed(error)
         try:
-            return told(call, outcome)
+            return reported(call, outcome)
         finally:
-            del outcome  # see let_go
+            del outcome  # see `let_go`
 
     async def _unwrapped(self, work: Work) -> Any:
         return (await self.run(work)).unwrap()
@@ -293,23 +294,23 @@ class Pipeline:
         return Work(operation_of(fn), fn, args, kwargs, how, attempts=self.most_attempts)
 
 
-def told(call: Call, outcome: Outcome[Any]) -> Outcome[Any]:
-    """Return `outcome` after telling the sinks, where the call failed."""
+def reported(call: Call, outcome: Outcome[Any]) -> Outcome[Any]:
+    """Return `outcome`; if the call failed, emit `CallFailed` first."""
     if isinstance(outcome, Failed):
         if call.wants(CallFailed):
             outer = around()
             call.emit(CallFailed, outcome.facts, inside=bool(outer), again=call.work.again)
-            reported.by(outcome.error, call.work.id, outer[0].operation if outer else "")
+            mark_reported(outcome.error, call.work.id, outer[0].operation if outer else "")
         let_go(outcome.error)
     return outcome
 
 
 def inherited(outer: Call, thread: int, *, is_async: bool) -> tuple[float, float]:
-    """Return the deadline of the call around one in `thread`, and until when it is interrupted there already."""
+    """Return the deadline of the outer call for one in `thread`, and when the outer limit interrupts that already."""
     by_cancelling = outer.work.runtime is runtime.ASYNC and not is_async
     if outer.work.thread == thread and not by_cancelling:
         return outer.deadline, outer.limited_until
-    # Whoever interrupts the call around does not reach into another thread, nor into sync code that blocks its loop.
+    # The outer interrupt reaches neither another thread nor sync code that blocks the event loop.
     return min(outer.deadline, outer.limited_until), NEVER
 
 
@@ -324,10 +325,10 @@ def _instead(given: object) -> str:
 
 
 class Limit:
-    """The limit for a first attempt that is made at once.
+    """The limit of a first attempt made directly.
 
     Attributes:
-        seconds: for the attempt; 0.0 where there is no limit.
+        seconds: for the attempt; 0.0 means no limit.
         policy: the slot of the policy that sets it.
         deadline: seconds for the whole call.
     """
@@ -340,7 +341,7 @@ class Limit:
         self.deadline: float = deadline
 
     def call(self, plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any]) -> FirstAttempt:
-        """Return the first attempt at a call, which begins now."""
+        """Return a first attempt that begins now."""
         made: FirstAttempt = FirstAttempt()
         made.plan = plan
         made.args = args
@@ -355,26 +356,26 @@ class Limit:
         return made
 
     def exceeded(self, call: Call, value: Any) -> Failed:
-        """Return what a call that came back late, or as an `Overrun`, has failed with."""
+        """Return the failure of a call that returned late, or whose `value` is an `Overrun`."""
         overrun = (
             value
             if type(value) is core.execution.interrupt.Overrun
             else core.execution.interrupt.Overrun(stopped=False)
         )
-        told_by = Call(call.work, call.parent, 1, call.started)  # what runs on is fenced, and tells nothing
-        return core.execution.limits.exceeded(told_by, self.policy, self.seconds, overrun)
+        reporting = Call(call.work, call.parent, 1, call.started)  # `call` may be fenced, and emit nothing
+        return core.execution.limits.exceeded(reporting, self.policy, self.seconds, overrun)
 
 
 def no_more(error: Exception, tried: tuple[Tried, ...]) -> None:
-    """Leave it to the pipeline what follows from an error."""
+    """Leave every error to the pipeline."""
 
 
 def _never(plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-    """Some policy has to stand around every call."""
+    """Send every call through the pipeline."""
 
 
 class _Gates:
-    """The gates of several policies. Its method is a gate itself: a partial returns where a signal can interrupt."""
+    """The gates of several policies. `ask` is a method: a signal could interrupt where a partial returns."""
 
     __slots__ = ("_each",)
 
@@ -382,26 +383,26 @@ class _Gates:
         self._each = each
 
     def ask(self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Permit | None:
-        """Ask all gates; if one gives no permit, or fails, those of the others are given back."""
-        given: list[Permit] = []
+        """Collect a permit from each gate; if one returns None or raises, give the others back."""
+        permits: list[Permit] = []
         try:
             for gate in self._each:
                 permit = gate(plan, args, kwargs)
                 if permit is None:
-                    for other in given:
+                    for other in permits:
                         other.ended(None)
                     return None
                 if permit is not AT_ONCE:
-                    given += (permit,)
-            return given[0] if len(given) == 1 else _Permits(given)
+                    permits += (permit,)
+            return permits[0] if len(permits) == 1 else _Permits(permits)
         except BaseException:
-            for other in given:
+            for other in permits:
                 other.ended(None)
             raise
 
 
 class _Permits(Permit):
-    """The permits that several policies gave for one call."""
+    """The permits of several policies for one call."""
 
     __slots__ = ("each",)
 
@@ -410,7 +411,7 @@ class _Permits(Permit):
         self.each = each
 
     def _succeeded(self) -> None:
-        while self.each:  # if one raises, that one and the others hear how the call `ended`
+        while self.each:  # if one raises, it and the rest get `ended`
             self.each[-1].succeeded()
             del self.each[-1]
 
@@ -420,7 +421,7 @@ class _Permits(Permit):
 
 
 def parts_of(permit: Permit | None) -> tuple[Permit, ...]:
-    """Return the permits of the single policies."""
+    """Return the permits of the individual policies."""
     if isinstance(permit, _Permits):
         return tuple(permit.each)
     return () if permit is None else (permit,)
@@ -432,24 +433,24 @@ def _inside(policy: Policy, proceed: Proceed) -> Proceed:
 
 
 def _invoke(call: Call) -> Coroutine[Any, Any, Outcome[Any]]:
-    # Not where a timeout of its own ends at the deadline as well, or the attempt was limited where it was made.
+    # Not if a timeout ends at the deadline as well, or if the attempt was already made, with its own limit.
     if call.deadline < call.limited_until and not isinstance(call.work.prior_outcome, Failed):
         return core.execution.limits.cut(call, Call.invoke, policy="deadline", seconds=NEVER)
     return call.invoke()
 
 
 def operation_of(fn: Callable[..., Any]) -> str:
-    """Name a function as it is named in its module (`Class.method`), see `name_of`."""
+    """Return the qualified name of a function (`Class.method`), see `name_of`."""
     return name_of(fn)
 
 
 def in_order(policies: Iterable[Policy]) -> tuple[Policy, ...]:
-    """Sort policies into the canonical order; those of one slot keep their order among themselves."""
+    """Sort policies into the canonical order; the sort is stable within a slot."""
     return tuple(sorted(policies, key=lambda policy: _PLACES[policy.slot]))
 
 
 def explain_pipeline(pipeline: Pipeline) -> str:
-    """Say what a pipeline will do, outermost policy first, and what is unusual about its order."""
+    """Describe a pipeline, outermost policy first, with remarks on an unusual order."""
     lines = [f"{number}. {policy.describe()}" for number, policy in enumerate(pipeline.policies, 1)]
     lines.append(f"{len(lines) + 1}. the function")
     lines.extend(f"! {remark}" for remark in _remarks(pipeline.policies))

@@ -1,10 +1,10 @@
-"""What a decorator returns: it makes the first attempt at once, and enters the pipeline only if that fails.
+"""The wrapper that a decorator returns: it calls the function directly, and enters the pipeline only if that fails.
 
-A call that goes well touches nothing but the policies that have to act before it. It makes no object, and sets no
-context variable: its frame says which call it is (see `current_call`). Where a retry decides alone what follows from a
-failure (see `Pipeline.again`), the attempts after it are made here, too. Sync and async functions, with few parameters
-and with any, differ in a word here and there, and a call to a common part would cost as much as all the rest: so each
-wrapper is compiled from one text, once for its kind.
+A successful call involves only the policies that act before it. It creates no object and sets no context variable: its
+frame identifies the call (see `current_call`). If a retry alone decides what follows from a failure (see
+`Pipeline.again`), the wrapper makes the further attempts, too. Wrappers of sync and async functions, with few
+parameters or any, differ in a word here and there, and a call to a shared function would cost as much as all the rest:
+so each kind of wrapper is compiled, once, from one text.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from resilient_tasks.core.outcome import Failed, Ok
 from resilient_tasks.core.parameters import callables
 from resilient_tasks.core.pipeline import inherited, parts_of
 
-#: No policy acts before the first attempt.
+#: For policies of which none acts before the first attempt.
 _FREE = """
 {async_}def resilient_call({parameters}):
-    if (new or calls.limited) and enters(plan, new):
+    if (new or calls.limited) and needs_pipeline(plan, new):
         work = plan.work({args}, {kwargs})
     else:
         tried = ()
@@ -44,7 +44,7 @@ _FREE = """
                 if (more := again(error, tried)) is None:
                     if not settings.current.enabled:
                         raise
-                    work = begun(plan, {args}, {kwargs}, error, None, tried)
+                    work = work_after(plan, {args}, {kwargs}, error, None, tried)
                     break
                 tried, delay = more
             else:
@@ -52,7 +52,7 @@ _FREE = """
                     return value
                 if not settings.current.enabled:
                     return value
-                work = begun(plan, {args}, {kwargs}, runtime.put_off(fn, value), None, tried)
+                work = work_after(plan, {args}, {kwargs}, runtime.deferred(fn, value), None, tried)
                 break
             if delay:
                 {sleep}(delay)
@@ -60,13 +60,13 @@ _FREE = """
                 clock.check()
     return {entered}
 """
-#: Policies are asked for their permit, and the pipeline stands around the call where one gives none. The exception of a
-#: signal, such as KeyboardInterrupt, comes where a function begins or one of C has returned (Python 3.11, 3.12, 3.13):
-#: so none comes between a permit that a function written in Python returns and the `try` that gives it back. One that is
-#: raised in this thread while the function waits in C comes later if that fails: with the call of `settle`.
+#: The policies return a permit, or the call enters the pipeline. An exception of a signal, such as KeyboardInterrupt,
+#: is raised where a Python function begins or a C function has returned (Python 3.11, 3.12, 3.13): so none comes between
+#: a permit that a Python function returns and the `try` that gives it back. One raised in this thread from outside,
+#: while the function waits in C, is raised by the call of `settle` if the function fails.
 _WITH_PERMIT = """
 {async_}def resilient_call({parameters}):
-    {at_door}if (new or calls.limited) and enters(plan, new):
+    {at_door}if (new or calls.limited) and needs_pipeline(plan, new):
         permit = None
     elif not settings.current.enabled:
         return {await_}fn({arguments})
@@ -82,7 +82,7 @@ _WITH_PERMIT = """
                 settle()
             finally:
                 permit.ended(error)
-            work = begun(plan, {args}, {kwargs}, error, permit)
+            work = work_after(plan, {args}, {kwargs}, error, permit)
         except BaseException as error:
             try:
                 settle()
@@ -98,17 +98,17 @@ _WITH_PERMIT = """
                 permit.ended(error)
                 raise
             permit.ended(None)
-            work = begun(plan, {args}, {kwargs}, runtime.put_off(fn, value), permit)
+            work = work_after(plan, {args}, {kwargs}, runtime.deferred(fn, value), permit)
         {after}
     return {entered}
 """
-#: At a door, a call passes without a question. The first call finds it closed.
+#: An open door lets a call pass without a function call. The first call finds it closed.
 _AT_DOOR = """if door.opened_for is settings.current and not calls.limited and {is_open}:
         {take}
         permit = door.permit
     el"""
-#: What an async function begins, and a cancellation does not reach, is known by this mark in its context. Where none is
-#: around, it is left there, as one that is over: to put a context variable back costs more than all the rest.
+#: Identifies what an async function has started and a cancellation does not reach, by a mark in its context. An
+#: outermost mark stays there when its call has ended: resetting a context variable costs more than all the rest.
 _MARK = {
     "before": "mark = None\n        ",
     "mark": """calls.held.set(
@@ -122,10 +122,10 @@ _MARK = {
                     calls.held.set(mark[2])""",
 }
 _NO_MARK = dict.fromkeys(_MARK, "")
-#: The same, and the function finds its call in its context, where its limits stand.
+#: The same for a call with a limit, which is in the context of the function.
 _IN_CONTEXT = """
 {async_}def resilient_call({parameters}):
-    if (new or calls.limited) and enters(plan, new, limit.seconds):
+    if (new or calls.limited) and needs_pipeline(plan, new, limit.seconds):
         work = plan.work({args}, {kwargs})
     elif not settings.current.enabled:
         return {await_}fn({arguments})
@@ -161,11 +161,11 @@ _IN_CONTEXT = """
                 permit is None or permit.ended(error)
                 raise
             permit is None or permit.ended(late.error if late else None)
-            work = made.work.resume_from(late or runtime.put_off(fn, value), parts_of(permit))
+            work = made.work.resume_from(late or runtime.deferred(fn, value), parts_of(permit))
         finally:
             try:
                 calls.running.set(made.parent) if before is None else calls.running.reset(before)  # a signal at its end
-            except ValueError:  # as in `Call.invoke`
+            except ValueError:  # closed in another context
                 pass
             finally:
                 kept is None or kept.discard(made)
@@ -173,24 +173,26 @@ _IN_CONTEXT = """
     return {entered}
 """
 _KINDS = {_FREE: "call", _IN_CONTEXT: "call in its context"}
-#: Where another clock is in use, a call can be late by that, too.
+#: With another clock in use, a call can be late by that clock, too.
 _LATE = (
     "(type(value) is limits.Overrun"
     " or (clock.present is not clock.machine and clock.present() > made.limited_until)"
     ") and limit.exceeded(made, value)"
 )
-#: As `cancelling.by_cancelling`, whose own coroutine would cost as much as the rest.
+#: `cancelling.by_cancelling` inlined: its coroutine would cost as much as the rest.
 _BY_CANCELLING = """
-            kept = limits.kept(made, limit.seconds, made.started if clock.present is clock.machine else clock.machine())
+            kept = limits.prepare(
+                made, limit.seconds, made.started if clock.present is clock.machine else clock.machine()
+            )
             kept.add(made)
             try:
                 value = await fn({arguments})
             except BaseException as error:
-                if (value := await limits.came_of(made, error)) is None:
+                if (value := await limits.overrun_of(made, error)) is None:
                     raise
             else:
                 if made.rang or clock.machine() > made.due:
-                    value = await limits.came_of(made)
+                    value = await limits.overrun_of(made)
 """
 _WORDS = {
     False: {
@@ -212,14 +214,14 @@ _WORDS = {
         "entered": "(await plan.pipeline.run(work)).unwrap()",
     },
 }
-#: Functions with more parameters are called as those with any: to pack them costs no more.
-_MOST = 8
+#: Functions with more parameters get a wrapper with `*args, **kwargs`, which costs no more.
+_MAX_PARAMETERS = 8
 #: Written in C: an exception pending in this thread is raised after its call, not while a permit is given back.
 settle = get_ident
 
 
 def wrapped(plan: Plan) -> Callable[..., Any]:
-    """Return the callable that carries `plan` out."""
+    """Return the wrapper of `plan`."""
     fn, is_async, gate = plan.fn, plan.is_async, plan.pipeline.gate
     limit, door = plan.pipeline.first_limit, None
     if isinstance(gate, Door):
@@ -233,8 +235,8 @@ def wrapped(plan: Plan) -> Callable[..., Any]:
     head = None if text is _IN_CONTEXT or plan.pipeline.heeds_arguments else _head(fn)
     code = _code(text, is_async, None) if head is None else _renamed(text, is_async, head)
     again = plan.pipeline.again
-    limits = core.execution.limits if limit.seconds else None  # the policy that has a limit has loaded it
-    known = {
+    limits = core.execution.limits if limit.seconds else None  # loaded by the policy that has the limit
+    free = {
         "again": again,
         "door": door,
         "fn": fn,
@@ -244,9 +246,9 @@ def wrapped(plan: Plan) -> Callable[..., Any]:
         "new": [True],
         "plan": plan,
     }
-    cells = tuple(CellType(known[name]) for name in code.co_freevars)
+    cells = tuple(CellType(free[name]) for name in code.co_freevars)
     wrapper = FunctionType(code, globals(), "resilient_call", None if head is None else fn.__defaults__, cells)
-    if head is not None and head.by_name:
+    if head is not None and head.keyword_only:
         wrapper.__kwdefaults__ = fn.__kwdefaults__
     functools.update_wrapper(wrapper, fn)
     wrapper.outcome = MethodType(_async_outcome if is_async else _outcome, plan)  # type: ignore[attr-defined]
@@ -254,26 +256,26 @@ def wrapped(plan: Plan) -> Callable[..., Any]:
 
 
 class _Head(NamedTuple):
-    """The parameters of a function: their names, and how many of them, the last ones, are given by name alone."""
+    """The parameters of a function: their names, and the number of keyword-only ones, which come last."""
 
     names: tuple[str, ...]
-    by_name: int
+    keyword_only: int
 
 
 def _head(fn: Callable[..., Any]) -> _Head | None:
-    """Return the parameters of `fn`; None for what the wrapper has to take as `*args, **kwargs`."""
+    """Return the parameters of `fn`; None if the wrapper has to take `*args, **kwargs`."""
     if type(fn) is not FunctionType or fn.__code__.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS):
         return None
     code = fn.__code__
     names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-    if code.co_posonlyargcount or len(names) > _MOST or not _OWN.isdisjoint(names):
+    if code.co_posonlyargcount or len(names) > _MAX_PARAMETERS or not _RESERVED.isdisjoint(names):
         return None
     return _Head(names, code.co_kwonlyargcount)
 
 
 @functools.cache
 def _with_permit(at_door: Text | None, *, is_marked: bool) -> str:
-    """Return the text of a wrapper that asks for a permit, unless a door is open."""
+    """Return the text of a wrapper that needs a permit, or an open door."""
     words = dict(_MARK if is_marked else _NO_MARK)
     words["at_door"] = "" if at_door is None else _AT_DOOR.format(**at_door._asdict())
     words["succeeded"] = "permit.succeeded()" if at_door is None else at_door.succeeded.replace("\n", "\n" + 20 * " ")
@@ -286,18 +288,21 @@ def _with_permit(at_door: Text | None, *, is_marked: bool) -> str:
 
 
 @functools.cache
-def _code(text: str, is_async: bool, head: _Head | None) -> CodeType:  # noqa: FBT001  # as the cache is asked
+def _code(text: str, is_async: bool, head: _Head | None) -> CodeType:  # noqa: FBT001  # keywords slow the cache
     """Return the code of a wrapper of functions with these parameters, or with any."""
     words = {"parameters": "*args, **kwargs", "arguments": "*args, **kwargs", "args": "args", "kwargs": "kwargs"}
     if head is not None:
-        first, last = head.names[: len(head.names) - head.by_name], head.names[len(head.names) - head.by_name :]
+        first, last = (
+            head.names[: len(head.names) - head.keyword_only],
+            head.names[len(head.names) - head.keyword_only :],
+        )
         words["parameters"] = ", ".join((*first, *(("*", *last) if last else ())))
         words["arguments"] = ", ".join((*first, *(f"{name}={name}" for name in last)))
         words["args"] = f"({''.join(f'{name}, ' for name in first)})"
         words["kwargs"] = f"{{{', '.join(f'{name!r}: {name}' for name in last)}}}"
     inside = textwrap.indent(text.format(**_WORDS[is_async], **words), "    ")
     source = f"def made(again, door, fn, gate, limit, limits, new, plan):\n{inside}\n    return resilient_call\n"
-    # Tracebacks show the lines of a file that is no file, too: of this text, so each has a name of its own.
+    # Tracebacks show the lines of this text, which needs a name like a file's, and unique.
     name = f"<resilient_tasks: {'async' if is_async else 'sync'} {_KINDS[text]}({words['parameters']})>"
     linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
     space: dict[str, Any] = {}
@@ -308,14 +313,15 @@ def _code(text: str, is_async: bool, head: _Head | None) -> CodeType:  # noqa: F
 
 
 @functools.lru_cache(maxsize=512)  # a copy takes a kilobyte, and many functions have the same parameters
-def _renamed(text: str, is_async: bool, head: _Head) -> CodeType:  # noqa: FBT001  # as the cache is asked
-    """Return the code of a wrapper whose parameters have the names of a function's own, by which they can be given.
+def _renamed(text: str, is_async: bool, head: _Head) -> CodeType:  # noqa: FBT001  # as above
+    """Return the code of a wrapper whose parameters have the function's own names, so that callers can use them.
 
-    It is compiled once for their number. Renaming is safe, because the code knows its variables by their places: their
-    names serve callers and debuggers, and are constants where they are passed on. Tried on Python 3.11, 3.12 and 3.13.
+    It is compiled once for each number of parameters, and renamed. That is safe because code refers to variables by
+    position: names serve callers and debuggers, and are constants where they are passed on. Tried on Python 3.11, 3.12
+    and 3.13.
     """
     placeholders = tuple(f"_{index}" for index in range(len(head.names)))
-    code = _code(text, is_async, _Head(placeholders, head.by_name))
+    code = _code(text, is_async, _Head(placeholders, head.keyword_only))
     own = dict(zip(placeholders, head.names, strict=True))
 
     def renamed(constant: Any) -> Any:
@@ -327,13 +333,13 @@ def _renamed(text: str, is_async: bool, head: _Head) -> CodeType:  # noqa: FBT00
     return code.replace(co_varnames=names, co_consts=tuple(map(renamed, code.co_consts)))
 
 
-def enters(plan: Plan, new: list[bool], seconds: float = 0.0) -> bool:
-    """Tell whether the pipeline has to stand around this call from its start.
+def needs_pipeline(plan: Plan, new: list[bool], seconds: float = 0.0) -> bool:
+    """Return whether this call has to enter the pipeline from the start.
 
     Args:
         plan: of the call.
-        new: not empty before the first call, which tells of loops that multiply.
-        seconds: its own limit, if it has one.
+        new: not empty before the first call, which reports nested retry loops.
+        seconds: the call's own limit, if it has one.
     """
     if not settings.current.enabled:
         return False
@@ -344,37 +350,37 @@ def enters(plan: Plan, new: list[bool], seconds: float = 0.0) -> bool:
     if outer is None or not outer.is_limited:
         return False
     if seconds or outer.fenced:
-        return True  # the nearer limit counts, or nothing is begun any more
+        return True  # the earlier limit counts, or no attempt may begin
     deadline, limited_until = inherited(outer, threading.get_ident(), is_async=plan.is_async)
-    return deadline < limited_until  # nothing else enforces it here
+    return deadline < limited_until  # nothing else enforces the deadline here
 
 
-def begun(  # noqa: PLR0917  # as the texts call it
+def work_after(  # noqa: PLR0917  # as the texts call it
     plan: Plan,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
-    given: Exception | Failed | Later,
+    outcome: Exception | Failed | Later,
     permit: Permit | None = None,
     tried: tuple[Tried, ...] = (),
 ) -> Work:
-    """Return an invocation whose first attempts were made at once.
+    """Return the work of a call whose first attempts were made without the pipeline.
 
     Args:
         plan: of the call.
-        args: its arguments,
-        kwargs: and those that are given by name.
-        given: what came of the last of these attempts.
-        permit: which policies gave for it.
-        tried: the failed attempts before that.
+        args: its positional arguments.
+        kwargs: its keyword arguments.
+        outcome: of the last of these attempts; an error stands for its failure.
+        permit: of that attempt.
+        tried: the failed attempts before it.
     """
     work = plan.work(args, kwargs)
-    if isinstance(given, Exception):
-        given = Failed(given)
-    name = first_attempts.id_asked_for(sys._getframe(1))  # noqa: SLF001  # the wrapper's
-    if name:
-        work = work.changed(_id=name)
+    if isinstance(outcome, Exception):
+        outcome = Failed(outcome)
+    id_in_use = first_attempts.id_of_attempt(sys._getframe(1))  # noqa: SLF001  # the wrapper's
+    if id_in_use:
+        work = work.changed(_id=id_in_use)
     work.tried = tried
-    return work.resume_from(given, parts_of(permit))
+    return work.resume_from(outcome, parts_of(permit))
 
 
 def _outcome(plan: Plan, /, *args: Any, **kwargs: Any) -> Any:
@@ -413,8 +419,8 @@ def stream(plan: Plan) -> Callable[..., Any]:
     return async_wrapper if callables.is_async_generator(fn) else wrapper
 
 
-#: The names that a wrapper uses itself.
-_OWN = frozenset(
+#: Names that a wrapper uses itself, and no parameter may have.
+_RESERVED = frozenset(
     (
         *(first_attempts.MADE, "permit", "mark", "around", "door", "gate"),
         *("mine", "slots", "now", "times", "first", "window"),  # at doors

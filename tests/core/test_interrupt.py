@@ -292,7 +292,7 @@ class TestInAWorkerThread:
         assert about.operation.endswith("stuck")
         assert about.thread == event.thread == event.as_dict()["thread.name"]
         assert about.thread in {thread.name for thread in threading.enumerate()}
-        assert f"it may still run, in the thread {about.thread}" in str(error)
+        assert f"still running in abandoned thread {about.thread}" in str(error)
         assert event.sentence().endswith(f"not stopped, still running in the thread {about.thread}")
         assert about.since == pytest.approx(time.time(), abs=2)
 

@@ -249,7 +249,7 @@ def told(error, events):
     (event,) = events.named("timeout.exceeded")
     assert (event.stopped, event.abandoned, event.thread) == (error.stopped, True, error.thread)
     assert error.thread in {about.thread for about in abandoned()}
-    assert "may still run" in str(error)
+    assert "still running" in str(error)
 
 
 @pytest.mark.parametrize("function", ASYNC, ids=lambda function: function.__name__)
@@ -405,7 +405,7 @@ def test_a_job_that_ran_at_the_limit_and_came_to_its_end_was_not_stopped(work):
 
     error = asyncio.run(resilient(timeout=0.1)(cleans_up).outcome()).error
     assert (error.stopped, error.abandoned) == (False, False)
-    assert str(error).endswith(interrupt.CAME_TO_ITS_END)
+    assert str(error).endswith(interrupt.RAN_TO_ITS_END)
 
 
 def test_a_pool_that_its_block_waits_for_is_told_as_late(work):

@@ -11,7 +11,7 @@ from resilient_tasks.core.host import Host, Loop, use_host
 
 @pytest.fixture(autouse=True)
 def clock(resilient_clock, monkeypatch):
-    monkeypatch.setattr(loops, "_told", set())
+    monkeypatch.setattr(loops, "_reported", set())
     return resilient_clock
 
 

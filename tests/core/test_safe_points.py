@@ -438,7 +438,7 @@ def test_a_process_that_stood_still_at_its_limit_is_told_truly():
     assert len(told) == 3
     for line in told:
         assert "exceeded its timeout of 0.8 s" in line
-        assert "its process stood still" in line
+        assert "its process was paused" in line
 
 
 def test_the_limits_of_this_module_are_no_longer_than_what_counts_as_late():

@@ -116,7 +116,7 @@ class TestWatch:
         kept.append(time.monotonic() + 0.1)
         watch.look_by(kept[0])
         watch.stop()
-        watch._go_on()
+        watch._restart()
         until(lambda: rang)
 
     def test_where_threads_are_not_those_of_the_system_it_says_so(self, watch, monkeypatch):
@@ -422,10 +422,10 @@ class TestInAWorkerThread:
 
     def test_what_a_thread_is_told_of_one_call_does_not_stick_to_it(self):
         """What it starts later would be taken for that call's."""
-        from resilient_tasks.core.execution import starts
+        from resilient_tasks.core.execution import thread_starts
 
         who = resilient(deadline=5)(threading.current_thread)
-        assert elsewhere(lambda: starts.call_of(who())) == (None, None)
+        assert elsewhere(lambda: thread_starts.call_of(who())) == (None, None)
 
     @forks
     def test_a_fork_inside_of_the_work_ends_with_it_in_the_child(self):
@@ -577,7 +577,7 @@ class TestInAnEventLoop:
         def fail(*_):
             raise ValueError
 
-        monkeypatch.setattr("resilient_tasks.core.execution.leftovers.Begun.look", fail)
+        monkeypatch.setattr("resilient_tasks.core.execution.leftovers.Leftovers.look", fail)
 
         async def main():
             return await limits.in_time_async(asyncio.sleep(20), 0.02, Attempt())

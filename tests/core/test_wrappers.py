@@ -502,7 +502,7 @@ def test_a_plain_function_that_returns_an_awaitable_pays_once(limit, resilient_c
 
 @pytest.mark.parametrize("limits", [{}, {"timeout": 50}, {"deadline": 50}])
 def test_each_loop_of_attempts_is_told_of_once(limits, resilient_events, monkeypatch):
-    monkeypatch.setattr(loops, "_told", set())
+    monkeypatch.setattr(loops, "_reported", set())
 
     def of_two(fn):
         return resilient(retry=ONCE_MORE, idempotent=True, **limits)(fn)
@@ -533,7 +533,7 @@ def test_each_loop_of_attempts_is_told_of_once(limits, resilient_events, monkeyp
 
 
 def test_loops_are_told_of_where_the_inner_one_recovers(drive, monkeypatch):
-    monkeypatch.setattr(loops, "_told", set())
+    monkeypatch.setattr(loops, "_reported", set())
     told, attempts = [], [0]
 
     @resilient(retry=ONCE_MORE)

@@ -775,7 +775,7 @@ class TestWhatIsRefused:
             yield 1
 
         for fn in (items, later):
-            with pytest.raises(PolicyError, match="is a generator function: fallback would surround only its creation"):
+            with pytest.raises(PolicyError, match="is a generator function: fallback would cover only its creation"):
                 resilient(fallback=LastGood())(fn)
 
     def test_as_a_branch_of_a_mapping(self):

@@ -823,7 +823,7 @@ def test_generators_are_refused():
     def rows():
         yield 1
 
-    with pytest.raises(PolicyError, match="is a generator function: single flight would surround only its creation"):
+    with pytest.raises(PolicyError, match="is a generator function: single flight would cover only its creation"):
         resilient(single_flight=True)(rows)
 
 

@@ -101,7 +101,7 @@ def test_the_error_of_a_submitted_task_names_the_thread_that_runs_on(gate, resil
 
     @flow
     def monthly():
-        with pytest.raises(TimedOut, match=r"may still run, in the thread resilient:.*stuck-\d+"):
+        with pytest.raises(TimedOut, match=r"still running in abandoned thread resilient:.*stuck-\d+"):
             stuck.submit().result()
 
     monthly()

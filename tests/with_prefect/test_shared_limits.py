@@ -13,7 +13,7 @@ pytestmark = pytest.mark.usefixtures("resilient_prefect")
 
 @pytest.fixture(autouse=True)
 def fresh_state(monkeypatch):
-    monkeypatch.setattr(loops, "_told", set())
+    monkeypatch.setattr(loops, "_reported", set())
     with use_store(MemoryStore()):
         yield
 

@@ -1,4 +1,4 @@
-"""Running work: threads, event loops, the clock, and limits that end work."""
+"""Run work: threads, event loops, the clock, and limits that interrupt work."""
 
 from typing import TYPE_CHECKING, Any
 

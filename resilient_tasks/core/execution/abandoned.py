@@ -1,4 +1,4 @@
-"""The attempts that were given up and may still run: who they are, and when they have ended."""
+"""Track abandoned attempts, and notice when they end."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from dataclasses import dataclass
 from resilient_tasks.core.call import Call, limited
 from resilient_tasks.core.execution import real_time
 
-#: Work that tells of its end by nothing is looked at this often, in seconds: at first, and at last.
-_FIRST_LOOK, _LAST_LOOK = 0.01, 0.25
+#: Seconds between polls of leftovers that do not signal their end: at first, and at most.
+_FIRST_POLL, _MAX_POLL = 0.01, 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class Abandoned:
-    """An attempt that runs on after its time was up.
+    """An attempt that still runs after its limit.
 
     Attributes:
         operation: the function's name.
-        thread: the thread, task or process that it runs on in.
-        since: when it was given up, in unix seconds.
+        thread: name of the thread, task or process in which it runs.
+        since: when it was abandoned, in unix seconds.
     """
 
     operation: str
@@ -31,109 +31,109 @@ class Abandoned:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
-    """Something that an attempt has begun.
+class Leftover:
+    """A thread, job, task or process that an attempt may have started.
 
     Attributes:
-        name: of a thread, or "task" or "process" and its name.
-        known: it was begun by this attempt. Otherwise it began while the attempt ran, and nothing tells by whom.
-        runs: tells whether it still runs.
-        thing: by which it is known to be the same as another.
+        name: of a thread; or "task" or "process" and its name.
+        known: whether this attempt is known to have started it; if not, it started while the attempt ran.
+        runs: returns whether it still runs.
+        identity: equal for the same thread, job, task or process.
     """
 
     name: str
     known: bool
     runs: Callable[[], bool]
-    thing: object
+    identity: object
 
 
 _threads: dict[threading.Thread, Abandoned] = {}
-_pieces: dict[Abandoned, Sequence[Piece]] = {}
-_ending = threading.Lock()
+_leftovers: dict[Abandoned, Sequence[Leftover]] = {}
+_lock = threading.Lock()
 
-#: By name of what an abandoned attempt runs in, what to call when it has ended.
-_to_hear: dict[str, list[Callable[[], None]]] = {}
-_watch: threading.Thread | None = None
+#: Callbacks for the end of an abandoned attempt, by the name of its thread, task or process.
+_callbacks: dict[str, list[Callable[[], None]]] = {}
+_poller: threading.Thread | None = None
 
 
 def abandoned() -> tuple[Abandoned, ...]:
-    """Return the attempts of this process that were given up and still run."""
+    """Return the abandoned attempts of this process that still run."""
     in_threads = [about for thread, about in list(_threads.items()) if thread.is_alive()]
-    return (*in_threads, *(about for about, pieces in list(_pieces.items()) if any(each.runs() for each in pieces)))
+    return (*in_threads, *(about for about, left in list(_leftovers.items()) if any(each.runs() for each in left)))
 
 
 def add_thread(thread: threading.Thread, operation: str, *, is_over: Callable[[], bool]) -> str:
-    """List a thread of ours as abandoned, and return its name; nothing, if its work is over."""
+    """List one of our threads as abandoned and return its name; an empty string if its work is over."""
     _threads[thread] = Abandoned(operation, thread.name, real_time.time())
-    if is_over():  # perhaps just now
+    if is_over():  # it may just have ended
         _threads.pop(thread, None)
         return ""
     return thread.name
 
 
-def add_leftovers(pieces: Sequence[Piece], operation: str) -> str:
-    """List what an attempt has begun as abandoned, and return its names; nothing, if there is nothing."""
-    if not pieces:
+def add_leftovers(left: Sequence[Leftover], operation: str) -> str:
+    """List leftovers of an attempt as abandoned and return their names; an empty string if there are none."""
+    if not left:
         return ""
-    names = ", ".join(dict.fromkeys(piece.name for piece in pieces))
-    with _ending:
-        _pieces[Abandoned(operation, names, real_time.time())] = pieces
-        _begin_to_watch()
+    names = ", ".join(dict.fromkeys(each.name for each in left))
+    with _lock:
+        _leftovers[Abandoned(operation, names, real_time.time())] = left
+        _start_polling()
     return names
 
 
 def thread_ended() -> None:
-    """Say that this thread of ours has done its work: it is abandoned no more."""
+    """Remove this thread of ours from the list: its work is over."""
     _threads.pop(threading.current_thread(), None)
-    _tell(threading.current_thread().name)
+    _notify(threading.current_thread().name)
 
 
-def when_ended(name: str, tell: Callable[[], None]) -> None:
-    """Call `tell` when the abandoned attempt that runs in what bears this name has ended; at once, if it has."""
-    with _ending:
+def when_ended(name: str, callback: Callable[[], None]) -> None:
+    """Call back when the abandoned attempt in the thread, task or process `name` has ended; at once if it has."""
+    with _lock:
         if any(about.thread == name for about in abandoned()):
-            _to_hear.setdefault(name, []).append(tell)
+            _callbacks.setdefault(name, []).append(callback)
             return
-    tell()
+    callback()
 
 
 def keep_limited(name: str, call: Call) -> None:
-    """Have calls inside of `call`, which is fenced, ask for that until what bears this name has ended."""
+    """Have nested calls check that `call` is fenced until the thread, task or process `name` has ended."""
     limited.add(call)
     when_ended(name, functools.partial(limited.discard, call))
 
 
-def _tell(name: str) -> None:
-    with _ending:
-        heard = _to_hear.pop(name, ())
-    for tell in heard:
-        tell()
+def _notify(name: str) -> None:
+    with _lock:
+        callbacks = _callbacks.pop(name, ())
+    for callback in callbacks:
+        callback()
 
 
-def _begin_to_watch() -> None:
-    global _watch  # noqa: PLW0603  # one for the process
-    if _watch is None or not _watch.is_alive():
-        _watch = threading.Thread(target=_look_after, name="resilient-tasks:watch", daemon=True)
+def _start_polling() -> None:
+    global _poller  # noqa: PLW0603  # one for the process
+    if _poller is None or not _poller.is_alive():
+        _poller = threading.Thread(target=_poll, name="resilient-tasks:watch", daemon=True)
         with contextlib.suppress(RuntimeError):  # the interpreter is shutting down
-            _watch.start()
+            _poller.start()
 
 
-def _look_after() -> None:
-    global _watch  # noqa: PLW0603  # one for the process
-    pause = _FIRST_LOOK
+def _poll() -> None:
+    global _poller  # noqa: PLW0603  # one for the process
+    pause = _FIRST_POLL
     while True:
         real_time.sleep(pause)
-        ended = [about for about, pieces in list(_pieces.items()) if not any(each.runs() for each in pieces)]
-        with _ending:
+        ended = [about for about, left in list(_leftovers.items()) if not any(each.runs() for each in left)]
+        with _lock:
             for about in ended:
-                _pieces.pop(about, None)
-            over = not _pieces
+                _leftovers.pop(about, None)
+            over = not _leftovers
             if over:
-                _watch = None
-            still = {about.thread for about in _pieces}
+                _poller = None
+            still = {about.thread for about in _leftovers}
         for about in ended:
             if about.thread not in still:
-                _tell(about.thread)
+                _notify(about.thread)
         if over:
             return
-        pause = _FIRST_LOOK if ended else min(_LAST_LOOK, 1.5 * pause)
+        pause = _FIRST_POLL if ended else min(_MAX_POLL, 1.5 * pause)

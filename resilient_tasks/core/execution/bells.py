@@ -1,4 +1,4 @@
-"""Let one call wake another that waits for it, in any thread or event loop."""
+"""Wake a waiting call from another, in any thread or event loop."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from resilient_tasks.core.execution import clock, real_time
 
 
 class Bell(Protocol):
-    """Wakes the call that made it. Two rings before it is heard count as one."""
+    """Wakes the call that created it. Two rings before it is heard count as one."""
 
     def ring(self) -> None:
         """Wake the call; from any thread."""
@@ -24,16 +24,16 @@ class ThreadBell:
     """Blocks the thread of a sync call."""
 
     def __init__(self) -> None:
-        # A bare lock: an interrupt in mid-wait leaves no half-changed state in it.
+        # A bare lock: an interrupt during the wait leaves no half-changed state in it.
         self._silence = threading.Lock()
         self._silence.acquire()
 
     def ring(self) -> None:
-        with contextlib.suppress(RuntimeError):  # it is ringing already
+        with contextlib.suppress(RuntimeError):  # already ringing
             self._silence.release()
 
     async def heard(self, seconds: float | None) -> None:
-        # A flag shows that the run was cancelled: see `clock.check`.
+        # In slices, because a flag may cancel the run: see `clock.check`.
         self._silence.acquire(timeout=clock.SLICE if seconds is None else min(seconds, clock.SLICE))
         clock.check()
 
@@ -46,7 +46,7 @@ class LoopBell:
         self._rung: asyncio.Future[None] = self._loop.create_future()
 
     def ring(self) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nothing waits there
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and no call waits
             self._loop.call_soon_threadsafe(self._wake)
 
     def _wake(self) -> None:
@@ -56,7 +56,7 @@ class LoopBell:
     async def heard(self, seconds: float | None) -> None:
         if seconds is None and clock.is_watched():
             seconds = clock.SLICE
-        rung = cast("asyncio.Task[None]", self._rung)  # `first_of` waits for a future like for a task
+        rung = cast("asyncio.Task[None]", self._rung)  # `first_of` accepts a future, too
         await real_time.first_of({rung}, seconds)
         if self._rung.done():
             self._rung = self._loop.create_future()

@@ -1,6 +1,6 @@
-"""Ending async work that takes too long: its task is cancelled.
+"""End async work that exceeds its limit by cancelling its task.
 
-While it is kept, a limit stands in a table of its event loop, which has one timer, wound for what is due first.
+An active limit is kept in a table of its event loop, which has one timer, set for the earliest limit.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from resilient_tasks.core.execution import real_time, starts
-from resilient_tasks.core.execution.interrupt import BLOCKED, LATE, SWALLOWED, Limit, Overrun, judged
-from resilient_tasks.core.execution.leftovers import Begun
+from resilient_tasks.core.execution import real_time, thread_starts
+from resilient_tasks.core.execution.interrupt import BLOCKED, LATE, SWALLOWED, Limit, Overrun, with_leftovers
+from resilient_tasks.core.execution.leftovers import Leftovers
 from resilient_tasks.core.execution.watch import NEVER
 
 if TYPE_CHECKING:
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _now = real_time.monotonic
-#: The timer of a loop rings so much (seconds) before its time.
+#: The timer of a loop may ring this early (seconds).
 _EARLY = 1e-4
-#: To look through a long table takes its time: the next look comes after so many times as long, at the earliest.
-_RESTS = 5
+#: Scanning a long table takes time: the pause before the next scan is at least this many times as long.
+_PAUSE_PER_SCAN = 5
 
 
 class Table:
-    """The limits that are kept in one event loop.
+    """The active limits of one event loop.
 
-    The loop itself keeps it, as an attribute: it is found at once, and goes with the loop. Where a test freezes time, a
-    new one begins.
+    It is an attribute of the loop, so that it is found quickly and goes with the loop. If a test freezes time, a new
+    table begins.
     """
 
     __slots__ = ("_loop", "_timer", "clock", "limits", "looks_at", "time")
@@ -42,21 +42,21 @@ class Table:
     def __init__(self, loop: Any) -> None:
         self._loop = loop
         self.time: Callable[[], float] = time.monotonic
-        ordinary = getattr(loop.time, "__func__", None) is asyncio.BaseEventLoop.time  # it goes by the same clock
+        ordinary = getattr(loop.time, "__func__", None) is asyncio.BaseEventLoop.time  # the same clock
         self.clock: Callable[[], float] = _now if ordinary else real_time.clock_of(loop)
-        self.limits: set[Limit | FirstAttempt] = _CalmSet(self) if real_time.is_frozen() else set()
+        self.limits: set[Limit | FirstAttempt] = _TimerCancellingSet(self) if real_time.is_frozen() else set()
         self.looks_at: float = NEVER
         self._timer: real_time.Timer | None = None
 
     def look_by(self, due: float) -> None:
-        """Have the timer ring at `due` at the latest. Asked by the few limits that are nearer than all before them."""
-        self.calm()
+        """Have the timer ring at `due` at the latest. Only needed for a limit earlier than all others."""
+        self.cancel_timer()
         self.looks_at = due
         self._timer = real_time.call_later(self._loop, max(0.0, due - self.clock()), self._ring)
-        starts.watch()
+        thread_starts.watch()
 
-    def calm(self) -> None:
-        """Call the timer off."""
+    def cancel_timer(self) -> None:
+        """Cancel the timer."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer, self.looks_at = None, NEVER
@@ -67,14 +67,14 @@ class Table:
         due = [limit for limit in limits if limit.rings <= now]
         if len(due) < len(limits):
             first = min(limit.rings for limit in limits if limit.rings > now)
-            self.look_by(max(first, now + _RESTS * (_now() - began)))
+            self.look_by(max(first, now + _PAUSE_PER_SCAN * (_now() - began)))
         for limit in sorted(due, key=lambda limit: limit.began):
             if limit in self.limits:
                 _cancel(limit)
 
 
-class _CalmSet(set[Any]):
-    """Where time is frozen, the timer is a thread: it is called off with the last limit."""
+class _TimerCancellingSet(set[Any]):
+    """While time is frozen, the timer is a thread, which has to be cancelled with the last limit."""
 
     def __init__(self, table: Table) -> None:
         super().__init__()
@@ -83,40 +83,40 @@ class _CalmSet(set[Any]):
     def discard(self, limit: Any) -> None:
         super().discard(limit)
         if not self:
-            self._table.calm()
+            self._table.cancel_timer()
 
 
 def _cancel(limit: Limit | FirstAttempt) -> None:
-    """Cancel the work. What it has begun is looked for first, while it can still be seen."""
+    """Cancel the work. Look for what it has started before that, while it can still be seen."""
     limit.rang = _now()
-    limit.begun = Begun(limit.call, limit.began)
-    limit.begun.apart_from(limit.task)
+    limit.leftovers = Leftovers(limit.call, limit.began)
+    limit.leftovers.exclude(limit.task)
     try:
-        with contextlib.suppress(Exception):  # whatever a look at other people's objects meets with
-            limit.begun.look()
+        with contextlib.suppress(Exception):  # foreign objects may raise anything
+            limit.leftovers.look()
     finally:
         limit.task.cancel()
 
 
 _running_loop: Callable[[], Any] = asyncio.get_running_loop
 _current_task: Callable[[Any], asyncio.Task[Any] | None] = asyncio.current_task
-if sys.version_info < (3, 12):  # from then on it is written in C: 20 ns instead of 50
-    _current_task = asyncio.tasks._current_tasks.get  # type: ignore[attr-defined]  # noqa: SLF001  # all that it asks
+if sys.version_info < (3, 12):  # later versions have it in C: 20 ns instead of 50
+    _current_task = asyncio.tasks._current_tasks.get  # type: ignore[attr-defined]  # noqa: SLF001  # all that it reads
 
 
-def kept(limit: Limit | FirstAttempt, seconds: float, began: float) -> set[Limit | FirstAttempt]:
-    """Prepare a limit for work in this task, which is over `seconds` after `began`.
+def prepare(limit: Limit | FirstAttempt, seconds: float, began: float) -> set[Limit | FirstAttempt]:
+    """Prepare a limit, `seconds` after `began`, for work in this task.
 
     Returns:
-        the limits that are kept in this loop: this one is from when it is put among them, until it is taken out.
+        the active limits of this loop: add the limit to activate it, and discard it to end it.
 
     Raises:
-        RuntimeError: there is no task of asyncio here.
+        RuntimeError: there is no asyncio task here.
     """
     loop = _running_loop()
     task = _current_task(loop)
     if task is None:
-        msg = f"{limit.call.operation} has a limit, and can be cancelled in a task of asyncio only"
+        msg = f"{limit.call.operation} has a limit, which needs an asyncio task to cancel, and runs in none"
         raise RuntimeError(msg)
     try:
         table: Table = loop.resilient_tasks_limits
@@ -137,32 +137,32 @@ def kept(limit: Limit | FirstAttempt, seconds: float, began: float) -> set[Limit
 
 
 async def by_cancelling(work: Awaitable[T], seconds: float, call: Call) -> T | Overrun:
-    """Cancel the work at the limit. Code that blocks the event loop, or swallows the cancellation, is not stopped.
+    """Await the work, and cancel it at the limit. That does not stop code that blocks the loop or swallows it.
 
     Returns:
-        what the work returns, or an `Overrun`. What it raises in time is raised.
+        the result of the work, or an `Overrun`. An error raised in time propagates.
     """
     limit = Limit()
     limit.call = call
-    limits = kept(limit, seconds, _now())
+    limits = prepare(limit, seconds, _now())
     try:
         limits.add(limit)
         value = await work
     except BaseException as error:
-        if (overrun := await came_of(limit, error)) is None:
+        if (overrun := await overrun_of(limit, error)) is None:
             raise
         return overrun
     else:
         if not limit.rang and _now() <= limit.due:
             return value
-        late = await came_of(limit)
+        late = await overrun_of(limit)
         return value if late is None else late
     finally:
         limits.discard(limit)
 
 
-async def came_of(limit: Limit | FirstAttempt, error: BaseException | None = None) -> Overrun | None:
-    """Return the `Overrun` of work that has raised `error`, or came back late; None, if the error is to be raised."""
+async def overrun_of(limit: Limit | FirstAttempt, error: BaseException | None = None) -> Overrun | None:
+    """Return the `Overrun` of work that raised `error` or returned late; None if the error should propagate."""
     if not limit.rang:
         if error is not None and (not isinstance(error, Exception) or _now() <= limit.due):
             return None
@@ -173,10 +173,10 @@ async def came_of(limit: Limit | FirstAttempt, error: BaseException | None = Non
     interrupted = isinstance(error, asyncio.CancelledError)
     if error is not None and (from_outside if interrupted else not isinstance(error, Exception)):
         return None
-    for _ in range(3):  # tasks that the work has cancelled itself come to their end
+    for _ in range(3):  # let tasks that the work has cancelled end
         await asyncio.sleep(0)
     late = limit.rang - limit.due > LATE
     overrun = Overrun(stopped=not late, reason=BLOCKED if late else "")
     if not interrupted:
         overrun = Overrun(stopped=False, reason=SWALLOWED)
-    return judged(limit.call, limit.begun, overrun, after=ended - limit.rang)
+    return with_leftovers(limit.call, limit.leftovers, overrun, after=ended - limit.rang)

@@ -1,11 +1,11 @@
-"""Ending work in the main thread that takes too long, and the truth about whether it ended.
+"""Interrupt work in the main thread at its limit, and report accurately whether that ended it.
 
-A limit costs next to nothing while it is kept: it is a link in a chain, and one thread of this module sleeps until the
-first of them is due. Only then it sends the main thread a signal, which ends a wait in the operating system too, and
-whose handler raises in the work. No timer of the process is used, and no handler is installed anew for each call: a
-timer of the user's own and a handler of SIGALRM are left alone.
+An active limit costs next to nothing: it is a link in a chain, and one thread of this module sleeps until the earliest
+is due. It then sends the main thread a signal, which also ends a wait in the operating system, and whose handler raises
+in the work. It uses no timer of the process and installs no handler for each call: the user's own timers and handler of
+SIGALRM stay untouched.
 
-Async work is cancelled, see `cancelling`. For sync work in any other thread see `threads`.
+For async work see `cancelling`, for sync work in any other thread `threads`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from resilient_tasks.core.execution import abandoned, real_time, safe_points, starts
-from resilient_tasks.core.execution.leftovers import Begun
+from resilient_tasks.core.execution import abandoned, real_time, safe_points, thread_starts
+from resilient_tasks.core.execution.leftovers import Leftovers
 from resilient_tasks.core.execution.watch import NEVER, Watch
 
 if TYPE_CHECKING:
@@ -32,28 +32,28 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: An interrupt that comes so much later than its limit (seconds), or takes so long to end the work, is told as such.
+#: An interrupt counts as late if it comes this long (seconds) after its limit, or takes this long to end the work.
 LATE = 0.25
 
-HELD = "the interrupt came late: it was in C code, or its process stood still"
-TAKEN = "it put another handler in the place of the one that interrupts it"
+HELD = "the interrupt came late: it was in C code, or its process was paused"
+TAKEN = "it replaced the signal handler that interrupts it"
 SWALLOWED = "it swallowed the interrupt"
-BLOCKED = "it blocked the event loop, or its process stood still"
-RUNS_ON = "what it had begun was not interrupted"
-CAME_TO_ITS_END = "what it had begun came to its own end"
+BLOCKED = "it blocked the event loop, or its process was paused"
+RUNS_ON = "what it had started was not interrupted"
+RAN_TO_ITS_END = "what it had started ran to its end"
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class Overrun:
-    """The limit was reached.
+    """Work that reached its limit.
 
     Attributes:
-        stopped: the work was interrupted there. None: that cannot be known.
-        abandoned: it, or something that it began, may run on.
-        thread: name of the thread, task or process in which it does.
-        reason: why the work was not interrupted in time, where that is known.
+        stopped: whether the limit ended it; None if unknown.
+        abandoned: it, or something that it started, may still run.
+        thread: name of the thread, task or process in which that runs.
+        reason: why the work was not interrupted in time, if known.
     """
 
     stopped: bool | None
@@ -62,60 +62,60 @@ class Overrun:
     reason: str = ""
 
 
-def judged(call: Call, begun: Begun, overrun: Overrun, *, after: float) -> Overrun:
-    """Say truly what came of an attempt whose own code has ended.
+def with_leftovers(call: Call, leftovers: Leftovers, overrun: Overrun, *, after: float) -> Overrun:
+    """Return the final `Overrun` of an attempt whose own code has ended.
 
     Args:
-        call: the attempt. It is fenced if something runs on.
-        begun: what it has begun.
-        overrun: what is to be said where nothing runs on.
+        call: the attempt; fenced if any leftover still runs.
+        leftovers: of the attempt.
+        overrun: the result if no leftover matters.
         after: seconds from the interrupt to the end.
     """
-    if left := begun.running():
+    if left := leftovers.running():
         call.fence()
-        stopped = False if any(piece.known for piece in left) else None
+        stopped = False if any(each.known for each in left) else None
         name = abandoned.add_leftovers(left, call.operation)
         abandoned.keep_limited(name, call)
         return Overrun(stopped, abandoned=True, thread=name, reason=overrun.reason or RUNS_ON)
     if overrun.stopped and after > LATE:
         return Overrun(stopped=False, reason=f"it ended {after:.1f} s after its limit")
-    if overrun.stopped and begun.came_to_its_end():
-        return Overrun(stopped=False, reason=CAME_TO_ITS_END)
+    if overrun.stopped and leftovers.ran_to_their_end():
+        return Overrun(stopped=False, reason=RAN_TO_ITS_END)
     return overrun
 
 
 class Limit:
-    """A limit that is being kept.
+    """An active limit.
 
     Attributes:
-        began: when the work did, on `monotonic`.
-        rings: when the work is to be interrupted.
-        rang: when it was; 0.0 before.
+        began: when the work began, on `monotonic`.
+        rings: when to interrupt the work.
+        rang: when it was interrupted; 0.0 before.
         call: the attempt.
-        around: the limit of the main thread inside of which this one is.
-        begun: what the attempt had begun when it was interrupted.
-        patience: puts the interrupt off where it would leave a lock taken.
-        due: of async work, when that is over its time, on `monotonic`: `rings` is on the clock of its event loop.
-        task: in which async work is done.
-        cancelling: how many requests to cancel that task there were before.
+        around: the enclosing limit of the main thread.
+        leftovers: of the attempt, since it was interrupted.
+        postponement: delays the interrupt while it would leave a lock held.
+        due: the end of the limit of async work, on `monotonic`; `rings` is on the clock of its event loop.
+        task: of async work.
+        cancelling: the task's count of requests to cancel it, before the work.
     """
 
-    __slots__ = ("around", "began", "begun", "call", "cancelling", "due", "patience", "rang", "rings", "task")
+    __slots__ = ("around", "began", "call", "cancelling", "due", "leftovers", "postponement", "rang", "rings", "task")
 
     began: float
     rings: float
     rang: float
     call: Any
     around: Limit | None
-    begun: Begun
-    patience: safe_points.Postponement
+    leftovers: Leftovers
+    postponement: safe_points.Postponement
     due: float
     task: asyncio.Task[Any]
     cancelling: int
 
 
 class _AlarmError(BaseException):
-    """Passes through `except Exception` in the user's code, as a cancellation does. Each belongs to one limit."""
+    """Raised in the work at `limit`. Like a cancellation, `except Exception` in the user's code does not catch it."""
 
     def __init__(self, limit: Limit) -> None:
         super().__init__()
@@ -123,7 +123,7 @@ class _AlarmError(BaseException):
 
 
 def signals_work_here() -> bool:
-    """Tell whether a signal can interrupt this thread: the main thread of a Unix process."""
+    """Return whether a signal can interrupt this thread: the main thread of a Unix process."""
     return _thread.get_ident() == main_thread and hasattr(signal, "setitimer")
 
 
@@ -134,15 +134,15 @@ def by_signal(
     args: tuple[Any, ...] = (),
     kwargs: Mapping[str, Any] = NOTHING,
 ) -> T | Overrun:
-    """Call `work` in the main thread, and interrupt it with a signal after so many seconds.
+    """Call `work` in the main thread, and interrupt it with a signal at the limit.
 
-    Without a call, nothing is asked of what the work has begun.
+    Without a `call`, leftovers of the work are not looked for.
 
     Returns:
-        what the work returns, or an `Overrun`. What it raises in time is raised.
+        the result of the work, or an `Overrun`. An error raised in time propagates.
     """
-    # While the limit is kept, the main thread alone writes the chain, and each call puts back what it has found: no
-    # exception, wherever it is raised, leaves a limit in it that is over.
+    # Only the main thread writes the chain, and each call restores what it found: no exception, wherever it is raised,
+    # leaves a limit in the chain that is over.
     global _innermost  # noqa: PLW0603  # of the main thread
     limit = Limit()
     limit.began = began = _now()
@@ -177,33 +177,33 @@ def by_signal(
         return overrun
     if call is None:
         return overrun
-    return judged(call, limit.begun, overrun, after=_now() - limit.rang)
+    return with_leftovers(call, limit.leftovers, overrun, after=_now() - limit.rang)
 
 
 def _late(limit: Limit, after: float) -> Overrun:
-    """Say what came of work that came back, or failed, so long after its limit, and was not interrupted."""
+    """Return the `Overrun` of work that ended this long after its limit, and not by the interrupt."""
     if limit.rang:
         return Overrun(stopped=False, reason=SWALLOWED)
     why = HELD if _handler_of(_SIGNAL) is _ring else TAKEN
     return Overrun(stopped=False, reason=why if after > LATE else "")
 
 
-#: Its default is to be ignored, debuggers let it pass, nothing but out-of-band data sends it, and it may come without a
-#: reason: why the runtime of Go uses it to interrupt its threads.
+#: Ignored by default, passed by debuggers, sent by nothing but out-of-band data, and harmless if spurious: for the same
+#: reasons the runtime of Go uses it to preempt its threads.
 _SIGNAL: int = getattr(signal, "SIGURG", 0)
 
 _now = real_time.monotonic
-#: The identity of the thread that `by_signal` can interrupt; 0, where a signal reaches none.
+#: Ident of the thread that `by_signal` can interrupt; 0 where there are no such signals.
 main_thread: int = (threading.main_thread().ident or 0) if _SIGNAL else 0
-#: Without the enumeration that `signal.getsignal` makes of what it returns, which costs ten times as much.
+#: Without the conversion to an enum in `signal.getsignal`, which takes ten times as long.
 _handler_of: Callable[[int], Any] = getattr(signal, "_signal", signal).getsignal
 _innermost: Limit | None = None
-_theirs: Any = None
-_deaf = False
+_users_handler: Any = None
+_handling = False
 
 
 def _first() -> float:
-    """Return when the first of the limits that are kept is to ring."""
+    """Return when the earliest active limit rings."""
     at, limit = NEVER, _innermost
     while limit is not None:
         if not limit.rang and limit.rings < at:
@@ -213,32 +213,32 @@ def _first() -> float:
 
 
 def _signal_main_thread() -> None:
-    if _handler_of(_SIGNAL) is _ring:  # not where it was replaced in the meantime: what then happens is told
+    if _handler_of(_SIGNAL) is _ring:  # if it was replaced, `_late` reports that
         signal.pthread_kill(main_thread, _SIGNAL)
 
 
 def _look_by(due: float) -> None:
-    """Have the watch look at `due` at the latest, and the signal heard.
+    """Wake the watch at `due` at the latest, and install the handler.
 
-    Asked by the few limits that are nearer than all before them, and where another handler was put in the meantime.
+    Only needed for a limit earlier than all others, and if the handler was replaced.
     """
-    global _theirs  # noqa: PLW0603  # of this process
+    global _users_handler  # noqa: PLW0603  # of this process
     try:
         _watch.look_by(due)
-    except RuntimeError:  # the interpreter is shutting down: no timer of the user's is left to disturb
+    except RuntimeError:  # the interpreter is shutting down: no timer of the user's remains
         signal.signal(signal.SIGALRM, _ring)
         signal.setitimer(signal.ITIMER_REAL, max(1e-6, due - _now()))
     if _handler_of(_SIGNAL) is not _ring:
-        _theirs = signal.signal(_SIGNAL, _ring)
-    starts.watch()
+        _users_handler = signal.signal(_SIGNAL, _ring)
+    thread_starts.watch()
 
 
 def _ring(signum: int, frame: FrameType | None) -> None:
-    """Interrupt the outermost limit whose time has come. A signal that comes for nothing does nothing."""
-    global _deaf, _theirs  # noqa: PLW0603  # of the main thread
-    if _deaf:  # it came while the one before is being heard: the code under that cannot be judged from here
+    """Interrupt the outermost limit that is due. A spurious signal does nothing."""
+    global _handling, _users_handler  # noqa: PLW0603  # of the main thread
+    if _handling:  # another signal is being handled: whether the code under that is safe cannot be seen here
         return
-    due, limit, now, _deaf = [], _innermost, _now(), True
+    due, limit, now, _handling = [], _innermost, _now(), True
     try:
         while limit is not None:
             if limit.rings <= now and not limit.rang:
@@ -247,34 +247,34 @@ def _ring(signum: int, frame: FrameType | None) -> None:
         for limit in reversed(due):
             _interrupt(limit, frame)
     finally:
-        _deaf = False
+        _handling = False
         if signum != _SIGNAL:
             signal.setitimer(signal.ITIMER_REAL, 10 * safe_points.PAUSE if _innermost else 0)
-    theirs, _theirs = _theirs, None  # which may call the handler before it: this one
+    users, _users_handler = _users_handler, None  # it may call the handler that it replaced: this one
     try:
-        if not due and callable(theirs):
-            theirs(signum, frame)
+        if not due and callable(users):
+            users(signum, frame)
     finally:
-        _theirs = theirs
+        _users_handler = users
 
 
 def _interrupt(limit: Limit, frame: FrameType | None) -> None:
-    """Raise in the code that runs in `frame`, or put that off for a moment where a lock would stay taken."""
-    if not hasattr(limit, "patience"):
-        limit.patience = safe_points.Postponement()
-    if not limit.patience.may_deliver(frame, by_signal.__code__):
+    """Raise in the code that runs in `frame`, or postpone that for a moment if a lock would stay held."""
+    if not hasattr(limit, "postponement"):
+        limit.postponement = safe_points.Postponement()
+    if not limit.postponement.may_deliver(frame, by_signal.__code__):
         limit.rings = _now() + safe_points.PAUSE
         return
-    limit.rang = _now()  # it rings once: code that swallows it is told as not stopped
+    limit.rang = _now()  # only once: code that swallows it is reported as not stopped
     try:
         if limit.call is not None:
-            limit.begun = Begun(limit.call, limit.began)
-            limit.begun.look(_up_to_here(frame))
+            limit.leftovers = Leftovers(limit.call, limit.began)
+            limit.leftovers.look(_frames_of_work(frame))
     finally:
-        raise _AlarmError(limit)  # whatever a look at other people's objects met with
+        raise _AlarmError(limit)  # even if looking at foreign objects raised
 
 
-def _up_to_here(frame: FrameType | None) -> list[FrameType]:
+def _frames_of_work(frame: FrameType | None) -> list[FrameType]:
     """Return the frames of the work from `frame` outwards."""
     frames = []
     while frame is not None and frame.f_code is not by_signal.__code__:
@@ -284,7 +284,7 @@ def _up_to_here(frame: FrameType | None) -> list[FrameType]:
 
 
 def _in_child() -> None:
-    """Leave the limits to the process that has forked: what goes on here is not what they were for."""
+    """Drop the limits in a forked child: they are for the work of the parent."""
     global main_thread, _innermost  # of this process
     main_thread, _innermost = threading.get_ident() if _SIGNAL else 0, None
 

@@ -1,8 +1,8 @@
-"""What a call has begun and may run on after it: tasks, jobs in pools, threads and processes.
+"""Find what a call has started and may outlive it: tasks, jobs of pools, threads and processes.
 
-While a call goes well, nothing is noted but under which call a thread is started. Once a limit has come, the stacks of
-the other threads, the tasks of the event loops and the variables of the interrupted code are looked through. A task or
-a job that was given a copy of the call's context variables, and a thread that it has started, are known to be its own.
+Before a limit is reached, only the call that starts each thread is recorded. At the limit, the stacks of the other
+threads, the tasks of the event loops and the variables of the interrupted code are searched. A task or job that has a
+copy of the call's context, and a thread that the call has started, are known to be its own.
 """
 
 from __future__ import annotations
@@ -11,106 +11,94 @@ import asyncio
 import concurrent.futures as pools
 import contextlib
 import functools
+import gc
 import sys
 import sysconfig
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import Context
-from types import FrameType
+from types import BuiltinMethodType, FrameType
 from typing import Any, NamedTuple
 
 from resilient_tasks.core.call import Call, Mark, held, running
-from resilient_tasks.core.execution import processes_begun, real_time, starts
-from resilient_tasks.core.execution.abandoned import Piece
-from resilient_tasks.core.execution.stacks import (
-    OUTERMOST,
-    contexts_in,
-    contexts_of,
-    contexts_of_task,
-    is_a,
-    job_of,
-    outwards,
-    queued,
-    value_of,
-)
+from resilient_tasks.core.execution import child_processes, real_time, thread_starts
+from resilient_tasks.core.execution.abandoned import Leftover
 
 _INSTALLED = ("site-packages", "dist-packages")
 _STDLIB = sysconfig.get_path("stdlib")
 _OURS = __name__.partition(".")[0]
 
 
-class Begun:
-    """What one attempt has begun. Asked once its limit has come; before, `starts.watch` is all that is needed.
+class Leftovers:
+    """What one attempt has started. Created at its limit; before, `thread_starts.watch` is all that is needed.
 
     Args:
-        call: the attempt, or the mark that it has left in its context.
-        began: when it did, on `monotonic`.
+        call: the attempt, or the mark in its context.
+        began: when it began, on `monotonic`.
     """
 
     __slots__ = ("_began", "_call", "_found", "_own")
 
     def __init__(self, call: Call | Mark, began: float) -> None:
         self._call = call
-        starts.watch()
+        thread_starts.watch()
         self._began = began
         self._own: object = None
-        self._found: list[Piece] = []
+        self._found: list[Leftover] = []
 
-    def apart_from(self, own: threading.Thread | asyncio.Task[Any]) -> None:
-        """Say in which thread or task the attempt itself runs."""
+    def exclude(self, own: threading.Thread | asyncio.Task[Any]) -> None:
+        """Exclude the thread or task in which the attempt itself runs."""
         self._own = own
 
     def look(self, frames: Iterable[FrameType] = ()) -> None:
-        """Find what runs now, while the attempt is still at work.
+        """Find what runs while the attempt is still at work.
 
         Args:
-            frames: those of the interrupted code.
+            frames: of the interrupted code.
         """
         if isinstance(self._own, asyncio.Task):
             frames = _frames_of(self._own)
             self._found += _awaited(self._own)
         self._found += _held([*frames])
-        self._found += self._in_sight()
+        self._found += self._from_snapshot()
 
-    def running(self) -> list[Piece]:
-        """Return what still runs, now that the attempt itself has ended."""
-        self._found += self._in_sight()
-        children = _look_around(self._began).children
-        self._found += [piece for piece, started in children if started >= self._began]
-        pieces: dict[object, Piece] = {}
-        for piece in sorted(self._found, key=lambda piece: piece.known):
-            if piece.runs():
-                pieces[piece.thing] = piece
-        return [*pieces.values()]
+    def running(self) -> list[Leftover]:
+        """Return what still runs after the attempt itself has ended."""
+        self._found += self._from_snapshot()
+        children = _snapshot(self._began).children
+        self._found += [child for child, started in children if started >= self._began]
+        left: dict[object, Leftover] = {}
+        for each in sorted(self._found, key=lambda each: each.known):
+            if each.runs():
+                left[each.identity] = each
+        return [*left.values()]
 
-    def came_to_its_end(self) -> bool:
-        """Tell whether something that ran at the limit has ended since, and was not cancelled."""
-        for piece in self._found:
-            cancelled = getattr(piece.thing, "cancelled", None)
-            interrupted = cancelled() if cancelled else not isinstance(piece.thing, threading.Thread)
-            if piece.known and not interrupted and not piece.runs():
+    def ran_to_their_end(self) -> bool:
+        """Return whether a leftover has ended since the limit without being cancelled."""
+        for each in self._found:
+            cancelled = getattr(each.identity, "cancelled", None)
+            interrupted = cancelled() if cancelled else not isinstance(each.identity, threading.Thread)
+            if each.known and not interrupted and not each.runs():
                 return True
         return False
 
-    def _in_sight(self) -> Iterator[Piece]:
-        """Yield what is there besides the attempt itself, and may be its own."""
-        sight, call = _look_around(self._began), id(self._call)
-        for seen in sight.threads:
-            if call in seen.calls and seen.thread is not self._own:
-                thing = seen.thread if seen.job is None else seen.job.future
-                yield Piece(
-                    seen.thread.name, known=True, runs=_still(seen.thread, seen.job, seen.contexts), thing=thing
-                )
-        for thread, job, calls in sight.queued:
+    def _from_snapshot(self) -> Iterator[Leftover]:
+        """Yield the threads, jobs and tasks of the attempt, except its own."""
+        snapshot, call = _snapshot(self._began), id(self._call)
+        for thread, job, contexts, calls in snapshot.threads:
+            if call in calls and thread is not self._own:
+                identity = thread if job is None else job.future
+                yield Leftover(thread.name, known=True, runs=_still_runs(thread, job, contexts), identity=identity)
+        for thread, job, calls in snapshot.queued:
             if call in calls:
-                yield Piece(thread.name, known=True, runs=_not_done(job.future), thing=job.future)
-        for task in sight.tasks.get(call, ()):
+                yield Leftover(thread.name, known=True, runs=_not_done(job.future), identity=job.future)
+        for task in snapshot.tasks.get(call, ()):
             if task is not self._own:
-                yield Piece(f"task {task.get_name()}", known=True, runs=_not_done_task(task), thing=task)
+                yield Leftover(f"task {task.get_name()}", known=True, runs=_not_done_task(task), identity=task)
 
 
-class _Seen(NamedTuple):
-    """A thread; `calls` are those that it works for, by id, with the calls around them."""
+class _Thread(NamedTuple):
+    """A thread; `calls` are the ids of the calls that it works for, and of those around them."""
 
     thread: threading.Thread
     job: Any
@@ -118,12 +106,12 @@ class _Seen(NamedTuple):
     calls: set[int]
 
 
-class _Sight:
-    """What there is in this process at one moment: threads, jobs that wait for one, tasks and child processes."""
+class _Snapshot:
+    """The threads, queued jobs, tasks and child processes of this process at one moment."""
 
     def __init__(self) -> None:
         self.at = real_time.monotonic()
-        self.threads: list[_Seen] = []
+        self.threads: list[_Thread] = []
         self.queued: list[tuple[threading.Thread, Any, set[int]]] = []
         self.tasks: dict[int, list[asyncio.Task[Any]]] = {}
         loops: set[Any] = set()
@@ -132,7 +120,7 @@ class _Sight:
             if thread.ident == here or (frame := stacks.get(thread.ident or 0)) is None:
                 continue
             stack = outwards(frame)
-            self._see_thread(thread, stack)
+            self._add_thread(thread, stack)
             loops.update(value_of(each, "self") for each in stack[-OUTERMOST:] if each.f_code.co_name == "run_forever")
         with contextlib.suppress(RuntimeError):
             loops.add(asyncio.get_running_loop())
@@ -143,25 +131,25 @@ class _Sight:
         self.took = real_time.monotonic() - self.at
 
     @functools.cached_property
-    def children(self) -> list[tuple[Piece, float]]:
-        """Child processes, and when they were started."""
-        return [*processes_begun.children()]
+    def children(self) -> list[tuple[Leftover, float]]:
+        """The child processes, and when they were started."""
+        return [*child_processes.children()]
 
-    def _see_thread(self, thread: threading.Thread, stack: list[FrameType]) -> None:
+    def _add_thread(self, thread: threading.Thread, stack: list[FrameType]) -> None:
         job, contexts = job_of(stack), [*contexts_in(stack)]
         calls = (
             _calls_of(contexts)
-            if contexts or _keeps_house(thread, stack, job)
-            else _with_outer(*starts.call_of(thread))
+            if contexts or _is_of_library(thread, stack, job)
+            else _with_outer(*thread_starts.call_of(thread))
         )
-        self.threads.append(_Seen(thread, job, contexts, calls))
+        self.threads.append(_Thread(thread, job, contexts, calls))
         jobs = [item for frame in stack[-OUTERMOST:] for item in queued(value_of(frame, "work_queue"))]
         jobs += getattr(thread, "pending_work_items", {}).values()  # of a process pool
         self.queued += [(thread, job, calls) for job in jobs if (calls := _calls_of(contexts_of(job)))]
 
 
 def _calls_of(contexts: Iterable[Context]) -> set[int]:
-    """Return the calls and marks of some contexts, and those around them, by id."""
+    """Return the ids of the calls and marks of these contexts, and of those around them."""
     return {each for context in contexts for each in _with_outer(context.get(running), context.get(held))}
 
 
@@ -176,52 +164,52 @@ def _with_outer(call: Call | None, mark: Mark | None) -> set[int]:
     return found
 
 
-#: What was seen last in each event loop: where many limits come at once, one look serves them all.
-_last: dict[asyncio.AbstractEventLoop, _Sight] = {}
-#: It serves for so many times as long as it took.
-_SERVES = 10
+#: The latest snapshot of each event loop: one snapshot serves many limits that are reached together.
+_cache: dict[asyncio.AbstractEventLoop, _Snapshot] = {}
+#: A snapshot is used for this many times as long as it took.
+_CACHE_FACTOR = 10
 
 
-def _look_around(began: float) -> _Sight:
-    """Return what there is now, or was a moment ago but after `began`."""
+def _snapshot(began: float) -> _Snapshot:
+    """Return a snapshot of now, or of a moment ago but after `began`."""
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
-        return _Sight()
-    seen = _last.get(loop)
-    if seen is None or seen.at < began:
-        _last[loop] = seen = _Sight()
-        real_time.call_later(loop, _SERVES * seen.took, functools.partial(_forget, loop, seen))
-    return seen
+        return _Snapshot()
+    snapshot = _cache.get(loop)
+    if snapshot is None or snapshot.at < began:
+        _cache[loop] = snapshot = _Snapshot()
+        real_time.call_later(loop, _CACHE_FACTOR * snapshot.took, functools.partial(_expire, loop, snapshot))
+    return snapshot
 
 
-def _forget(loop: asyncio.AbstractEventLoop, seen: _Sight) -> None:
-    if _last.get(loop) is seen:
-        del _last[loop]
+def _expire(loop: asyncio.AbstractEventLoop, snapshot: _Snapshot) -> None:
+    if _cache.get(loop) is snapshot:
+        del _cache[loop]
 
 
-def known_leftovers(call: Call | Mark) -> list[Piece]:
-    """Return what is known to have been begun by a call, or under a mark, and still runs."""
-    begun = Begun(call, 0.0)
+def known_leftovers(call: Call | Mark) -> list[Leftover]:
+    """Return what a call, or the call of a mark, is known to have started and still runs."""
+    leftovers = Leftovers(call, 0.0)
     with contextlib.suppress(RuntimeError):  # no loop runs here
         if (task := asyncio.current_task()) is not None:
-            begun.apart_from(task)
-    return [piece for piece in begun.running() if piece.known]
+            leftovers.exclude(task)
+    return [each for each in leftovers.running() if each.known]
 
 
-def under(task: asyncio.Task[Any]) -> Begun | None:
-    """Return what was begun by the call in a task, before that is cancelled; None, if no call has begun there."""
+def leftovers_of(task: asyncio.Task[Any]) -> Leftovers | None:
+    """Return the leftovers of the call in a task, before that is cancelled; None if no call has begun there."""
     for context in contexts_of_task(task):
         if (call := context.get(running)) is not None:
-            begun = Begun(call, 0.0)
-            begun.apart_from(task)
-            begun.look()
-            return begun
+            leftovers = Leftovers(call, 0.0)
+            leftovers.exclude(task)
+            leftovers.look()
+            return leftovers
     return None
 
 
 def _name_of_worker(future: pools.Future[Any]) -> str:
-    """Name the thread in which a job runs, or else the pool's kind."""
+    """Return the name of the thread in which a job runs; "a pool" if unknown."""
     stacks = sys._current_frames()  # noqa: SLF001  # the one way to see them
     for thread in threading.enumerate():
         job = job_of(outwards(stacks.get(thread.ident or 0)))
@@ -230,7 +218,7 @@ def _name_of_worker(future: pools.Future[Any]) -> str:
     return "a pool"
 
 
-def _still(thread: threading.Thread, job: Any, contexts: list[Context]) -> Callable[[], bool]:
+def _still_runs(thread: threading.Thread, job: Any, contexts: list[Context]) -> Callable[[], bool]:
     if job is not None:
         return _not_done(job.future)
 
@@ -254,8 +242,8 @@ def _not_done_task(task: asyncio.Task[Any]) -> Callable[[], bool]:
     return lambda: not task.done() and not task.get_loop().is_closed()
 
 
-def _keeps_house(thread: threading.Thread, stack: list[FrameType], job: Any) -> bool:
-    """Tell whether a thread belongs to a library: it waits in a pool for work, or is there for good."""
+def _is_of_library(thread: threading.Thread, stack: list[FrameType], job: Any) -> bool:
+    """Return whether a thread belongs to a library: it waits in a pool for work, or runs permanently."""
     names = [frame.f_globals.get("__name__", "") for frame in stack]
     if job is None and ("concurrent.futures.thread" in names or "concurrent.futures.process" in names):
         return True
@@ -270,7 +258,7 @@ def _keeps_house(thread: threading.Thread, stack: list[FrameType], job: Any) -> 
 
 
 def _serves_a_pool(frame: FrameType) -> bool:
-    """Tell whether this is a worker of `multiprocessing.pool`. It does a job where it has called others."""
+    """Return whether this is the frame of a worker of `multiprocessing.pool`. An inner frame means a job runs."""
     return frame.f_code.co_name == "worker" and frame.f_globals.get("__name__") == "multiprocessing.pool"
 
 
@@ -284,64 +272,153 @@ def _frames_of(task: asyncio.Task[Any]) -> Iterator[FrameType]:
         at = getattr(at, "cr_await", None) or getattr(at, "gi_yieldfrom", None) or getattr(at, "ag_await", None)
 
 
-def _awaited(task: asyncio.Task[Any]) -> Iterator[Piece]:
-    """Yield the jobs that a task waits for right now."""
+def _awaited(task: asyncio.Task[Any]) -> Iterator[Leftover]:
+    """Yield the jobs that a task awaits now."""
     yield from _jobs_behind(getattr(task, "_fut_waiter", None))
 
 
-def _jobs_behind(future: Any, depth: int = 3) -> Iterator[Piece]:
-    """Yield the jobs of pools that stand behind an asyncio future, which is done first if it is cancelled."""
+def _jobs_behind(future: Any, depth: int = 3) -> Iterator[Leftover]:
+    """Yield the jobs of pools behind an asyncio future; a cancelled future is done before its job."""
     if future is None or not depth:
         return
     for callback in getattr(future, "_callbacks", None) or ():
         function = callback[0] if is_a(callback, tuple) else callback
         for cell in getattr(function, "__closure__", None) or ():
             if is_a(cell.cell_contents, pools.Future):
-                yield from _piece_of(cell.cell_contents, known=True)
+                yield from _leftover_of(cell.cell_contents, known=True)
     for child in getattr(future, "_children", ()):  # of gather
         yield from _jobs_behind(child, depth - 1)
 
 
-def _held(frames: list[FrameType]) -> Iterator[Piece]:
-    """Yield the jobs and processes that variables of the work hold.
+def _held(frames: list[FrameType]) -> Iterator[Leftover]:
+    """Yield the jobs and processes in variables of the work.
 
-    What it was given is not its own. What it waits for in a method of the standard library, and has no variable for,
+    Those in its parameters are not its own. Those it waits for in a method of the standard library, without a variable,
     may be.
     """
     made: list[Any] = []
     waited_for: list[Any] = []
-    given: set[int] = set()
+    passed_in: set[int] = set()
     for frame in frames:
         code = frame.f_code
-        names = set(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
-        values = [(name in names, each) for name, value in frame.f_locals.items() for each in _each(value)]
-        made += [value for was_given, value in values if not was_given]
+        parameters = set(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
+        values = [(name in parameters, each) for name, value in frame.f_locals.items() for each in _each(value)]
+        made += [value for is_parameter, value in values if not is_parameter]
         if frame.f_globals.get("__name__", "").partition(".")[0] in _WAITING:
-            waited_for += [value for was_given, value in values if was_given]
+            waited_for += [value for is_parameter, value in values if is_parameter]
         else:
-            given.update(id(value) for was_given, value in values if was_given)
+            passed_in.update(id(value) for is_parameter, value in values if is_parameter)
     for value in made:
-        yield from _piece_of(value, known=True)
+        yield from _leftover_of(value, known=True)
     for value in waited_for:
-        if id(value) not in given:
-            yield from _piece_of(value, known=False)
+        if id(value) not in passed_in:
+            yield from _leftover_of(value, known=False)
 
 
 _WAITING = {"concurrent", "subprocess", "multiprocessing", "threading", "asyncio"}
 
 
 def _each(value: Any) -> list[Any]:
-    """Return an object, or what is in it if it is a collection."""
+    """Return the object, or its items if it is a collection."""
     if is_a(value, (list, tuple, set, frozenset)):
         return [*value]
     return [*value, *value.values()] if is_a(value, dict) else [value]
 
 
-def _piece_of(value: Any, *, known: bool) -> Iterator[Piece]:
+def _leftover_of(value: Any, *, known: bool) -> Iterator[Leftover]:
     if is_a(value, pools.Future):
         if not value.done():
-            yield Piece(_name_of_worker(value), known=known, runs=_not_done(value), thing=value)
+            yield Leftover(_name_of_worker(value), known=known, runs=_not_done(value), identity=value)
     elif is_a(value, asyncio.Future) and not is_a(value, asyncio.Task):
         yield from _jobs_behind(value)
     else:
-        yield from processes_begun.piece_of(value, known=known)
+        yield from child_processes.leftover_of(value, known=known)
+
+
+#: The context of a thread is found within this many of its outermost frames.
+OUTERMOST = 8
+
+
+def is_a(value: Any, kind: type | tuple[type, ...]) -> bool:
+    """As `isinstance`, but by the true type: a proxy or mock may claim another."""
+    return issubclass(type(value), kind)
+
+
+def _is_job(value: Any) -> bool:
+    """Return whether this is a job of a thread pool. That module cannot be imported while the interpreter ends."""
+    module = sys.modules.get("concurrent.futures.thread")
+    return module is not None and is_a(value, module._WorkItem)  # noqa: SLF001  # the one way to recognise one
+
+
+def outwards(frame: FrameType | None) -> list[FrameType]:
+    stack = []
+    while frame is not None:
+        stack.append(frame)
+        frame = frame.f_back
+    return stack
+
+
+def value_of(frame: FrameType, name: str) -> Any:
+    return frame.f_locals.get(name) if name in frame.f_code.co_varnames else None
+
+
+def job_of(stack: list[FrameType]) -> Any:
+    """Return the job that a pool's thread is running."""
+    for frame in stack[-OUTERMOST:]:
+        if _is_job(job := value_of(frame, "self")):
+            return job
+    return None
+
+
+def contexts_in(stack: list[FrameType]) -> Iterator[Context]:
+    for frame in stack[-OUTERMOST:]:
+        for value in frame.f_locals.values():
+            yield from contexts_of(value)
+
+
+def contexts_of(value: Any) -> Iterator[Context]:
+    """Yield the contexts in which a thread, a job, or a function for one, is to run."""
+    if is_a(value, Context):
+        yield value
+    elif is_a(value, functools.partial):
+        yield from contexts_of(value.func)
+    elif is_a(value, BuiltinMethodType):
+        if is_a(value.__self__, Context):
+            yield value.__self__
+    elif is_a(value, threading.Thread):
+        attributes = vars(value)
+        for each in (attributes.get("_target"), *(attributes.get("_args") or ())):
+            yield from contexts_of(each)
+    elif type(value).__name__ == "_WorkItem" and type(value).__module__.startswith("concurrent.futures."):
+        for each in (value.fn, *value.args):
+            yield from contexts_of(each)
+        yield from _contexts_of_future(value.future)
+
+
+def _contexts_of_future(future: pools.Future[Any]) -> Iterator[Context]:
+    """Yield the contexts that await a job of `run_in_executor`, which copies no context for the job itself."""
+    for waiting in _asyncio_futures(future):
+        for callback in getattr(waiting, "_callbacks", None) or ():
+            if is_a(callback, tuple) and is_a(callback[-1], Context):
+                yield callback[-1]
+
+
+def _asyncio_futures(future: pools.Future[Any]) -> Iterator[asyncio.Future[Any]]:
+    for callback in [*getattr(future, "_done_callbacks", ())]:
+        for cell in getattr(callback, "__closure__", None) or ():
+            if asyncio.isfuture(cell.cell_contents):
+                yield cell.cell_contents
+
+
+def contexts_of_task(task: asyncio.Task[Any]) -> Iterator[Context]:
+    if sys.version_info >= (3, 12):
+        yield task.get_context()
+    else:
+        yield from (each for each in gc.get_referents(task) if is_a(each, Context))
+
+
+def queued(queue: Any) -> Iterator[Any]:
+    for each in gc.get_referents(queue) if queue is not None else ():
+        for item in each if is_a(each, list) else (each,):
+            if _is_job(item):
+                yield item

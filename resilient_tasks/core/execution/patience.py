@@ -1,4 +1,4 @@
-"""How long a thread waits for what others hold, where a process that was stopped has not waited."""
+"""Timeouts that do not count the time for which the process was paused."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Protocol
 
 from resilient_tasks.core.execution import real_time as time
 
-#: Seconds that count between two looks at the clock at the most.
+#: The most seconds that count between two looks at the clock.
 STEP = 0.02
 
 
@@ -20,23 +20,24 @@ class _Event(Protocol):
 
 
 class Patience:
-    """Seconds that a thread waits for something, counted while its process runs.
+    """A timeout that counts only while the process runs.
 
-    A frozen container, a virtual machine that moves or SIGSTOP lets the clock go on, and says nothing about what is
-    waited for. So between two looks only so many seconds count, and a thread that waits looks more often than that.
+    The clock goes on while a container is frozen, a virtual machine migrates or SIGSTOP holds the process, and that says
+    nothing about what the thread waits for. So only a bounded time counts between two looks at the clock, and a waiting
+    thread looks more often than that.
     """
 
     __slots__ = ("_left", "_longest", "_looked")
 
     def __init__(self, seconds: float, longest: float = STEP) -> None:
-        """Begin to wait for so many seconds, `longest` of which count between two looks at the most."""
+        """Begin to wait for `seconds`; at most `longest` of them count between two looks."""
         self._left = seconds
         self._longest = longest
         self._looked = time.monotonic()
 
     @property
     def left(self) -> float:
-        """Look at the clock, and return the seconds that are left."""
+        """Look at the clock and return the seconds left."""
         now = time.monotonic()
         self._left -= min(now - self._looked, self._longest)
         self._looked = now
@@ -44,11 +45,11 @@ class Patience:
 
     @property
     def is_over(self) -> bool:
-        """Look at the clock, and tell whether the seconds are over."""
+        """Look at the clock and return whether no time is left."""
         return self.left <= 0
 
     def acquire(self, lock: _Lock, unless: Callable[[], bool] = bool) -> bool:
-        """Acquire a lock, or return False once the seconds are over, or `unless` says that it is of no use any more."""
+        """Acquire a lock; return False when the time is over, or when `unless()` is true: the lock is of no use."""
         while not lock.acquire(timeout=max(0.0, min(STEP / 2, self._left))):
             if unless():
                 return False
@@ -57,7 +58,7 @@ class Patience:
         return True
 
     def wait(self, event: _Event) -> bool:
-        """Wait for an event, or return False once the seconds are over."""
+        """Wait for an event; return False when the time is over."""
         while not event.wait(max(0.0, min(STEP / 2, self._left))):
             if self.is_over:
                 return event.wait(0)

@@ -1,37 +1,39 @@
-"""The same work several times side by side: the first good outcome wins."""
+"""Run the same work several times in parallel: the first success wins."""
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import functools
+import os
 import queue
+import threading
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from resilient_tasks.core.execution import abandoned, leftovers, real_time
 from resilient_tasks.core.execution.clock import SLICE
-from resilient_tasks.core.execution.spare_threads import SpareThread, have_done
 from resilient_tasks.core.outcome import Failed
 
 if TYPE_CHECKING:
     from resilient_tasks.core.outcome import Outcome
 
 
-class _Turn:
-    """When a race is to be looked at again. `asyncio.wait` would take a step of the loop more, and twice the time."""
+class _Wakeup:
+    """Wakes a race. `asyncio.wait` would take one more step of the loop, and twice the time."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._over: asyncio.Future[None] = loop.create_future()
 
-    def has_come(self, _: object = None) -> None:
+    def wake(self, _: object = None) -> None:
         """End the wait."""
         if not self._over.done():
             self._over.set_result(None)
 
-    async def comes(self, seconds: float | None) -> None:
-        """Wait, for so many seconds at the most."""
-        timer = None if seconds is None else real_time.call_later(self._loop, seconds, self.has_come)
+    async def wait(self, seconds: float | None) -> None:
+        """Wait for at most `seconds`."""
+        timer = None if seconds is None else real_time.call_later(self._loop, seconds, self.wake)
         try:
             await self._over
         finally:
@@ -48,18 +50,18 @@ async def in_tasks(
     more: Callable[[int], float],
     name: str,
 ) -> tuple[int, Outcome[Any]]:
-    """Await them in tasks of this event loop; those that lose are cancelled. See `Runtime.race`."""
+    """Race in tasks of this event loop; cancel the losers. See `Runtime.race`."""
     loop = asyncio.get_running_loop()
     now = real_time.clock_of(loop)
     running: dict[asyncio.Task[Outcome[Any]], int] = {}
     started, next_at = 0, now()
-    turn = _Turn(loop)
+    wakeup = _Wakeup(loop)
 
     async def run(number: int) -> Outcome[Any]:
         try:
             return await begin(number)
         finally:
-            turn.has_come()  # a step of the loop earlier than a task tells that it is done
+            wakeup.wake()  # a step of the loop earlier than the task's callback
 
     try:
         while True:
@@ -69,37 +71,37 @@ async def in_tasks(
                     continue
                 started, next_at = started + 1, now() + after
                 task = loop.create_task(run(started), name=f"resilient:{name}-{started}")
-                task.add_done_callback(turn.has_come)  # it may be cancelled before it begins
+                task.add_done_callback(wakeup.wake)  # it may be cancelled before it begins
                 running[task] = started
-            await turn.comes(None if started == most else max(0.0, next_at - now()))
+            await wakeup.wait(None if started == most else max(0.0, next_at - now()))
             for task in [task for task in running if task.done()]:
                 number, outcome = running.pop(task), task.result()
                 if not isinstance(outcome, Failed) or not running:
                     return number, outcome
     finally:
         for task in running:
-            task.add_done_callback(functools.partial(_lost, begun=leftovers.under(task), name=name))
+            task.add_done_callback(functools.partial(_lost, left=leftovers.leftovers_of(task), name=name))
             task.cancel()
 
 
-def _lost(task: asyncio.Task[Any], *, begun: leftovers.Begun | None, name: str) -> None:
-    """Look at what came of a loser, or asyncio would report an error; what it has begun and runs on is abandoned."""
+def _lost(task: asyncio.Task[Any], *, left: leftovers.Leftovers | None, name: str) -> None:
+    """Retrieve a loser's error, which asyncio would log otherwise, and list its leftovers as abandoned."""
     if not task.cancelled():
         task.exception()
-    if begun is not None:
-        abandoned.add_leftovers([piece for piece in begun.running() if piece.known], name)
+    if left is not None:
+        abandoned.add_leftovers([each for each in left.running() if each.known], name)
 
 
 def in_threads(
     begin: Callable[[int], Outcome[Any]], *, most: int, after: float, more: Callable[[int], float], name: str
 ) -> tuple[int, Outcome[Any]]:
-    """Do them in threads of their own; those that lose are left behind. See `Runtime.race`.
+    """Race in threads; abandon the losers. See `Runtime.race`.
 
-    The threads see this thread's context variables; what they write to them is lost. They may have done other calls
-    before, and hold the thread-locals of those.
+    The threads see a copy of this thread's context variables. They may have served other calls before, and keep the
+    thread-locals of those.
     """
     ended: queue.SimpleQueue[tuple[int, Outcome[Any] | BaseException]] = queue.SimpleQueue()
-    running: dict[int, SpareThread] = {}
+    running: dict[int, _WorkerThread] = {}
     over: set[int] = set()
     started, next_at = 0, real_time.monotonic()
 
@@ -118,7 +120,9 @@ def in_threads(
                     next_at = real_time.monotonic() + longer
                     continue
                 started, next_at = started + 1, real_time.monotonic() + after
-                running[started] = have_done(f"resilient:{name}-hedge-{started}", functools.partial(run, started))
+                running[started] = _in_worker_thread(
+                    f"resilient:{name}-hedge-{started}", functools.partial(run, started)
+                )
             try:
                 left = SLICE if started == most else max(0.0, min(SLICE, next_at - real_time.monotonic()))
                 number, outcome = ended.get(timeout=left)
@@ -131,5 +135,60 @@ def in_threads(
                 return number, outcome
     finally:
         for number, thread in running.items():
-            thread.left = True
+            thread.is_abandoned = True
             abandoned.add_thread(thread, name, is_over=lambda number=number: number in over)  # type: ignore[misc]
+
+
+#: Seconds for which an idle thread waits for more work: starting one costs more than waking one.
+_IDLE_SECONDS = 10.0
+
+_idle: list[_WorkerThread] = []
+
+
+class _WorkerThread(threading.Thread):
+    """A reusable thread. Each work runs in the context of its caller.
+
+    Attributes:
+        is_abandoned: it ends with its work, and serves no other call.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.is_abandoned = False
+        self._todo: queue.SimpleQueue[tuple[contextvars.Context, Callable[[], None]]] = queue.SimpleQueue()
+
+    def submit(self, name: str, work: Callable[[], None]) -> None:
+        """Run `work`, which must not raise, under this thread name."""
+        self.name = name
+        self._todo.put((contextvars.copy_context(), work))
+
+    def run(self) -> None:
+        while True:
+            try:
+                context, work = self._todo.get(timeout=_IDLE_SECONDS)
+            except queue.Empty:
+                try:
+                    _idle.remove(self)
+                except ValueError:  # it has just been taken
+                    continue
+                return
+            context.run(work)
+            del context, work
+            if self.is_abandoned:
+                return
+            _idle.append(self)
+
+
+def _in_worker_thread(name: str, work: Callable[[], None]) -> _WorkerThread:
+    """Run `work` in a thread with a copy of this thread's context, and return the thread."""
+    try:
+        thread = _idle.pop()
+    except IndexError:
+        thread = _WorkerThread()
+        thread.start()
+    thread.submit(name, work)
+    return thread
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_idle.clear)

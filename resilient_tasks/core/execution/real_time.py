@@ -1,8 +1,8 @@
-"""The machine's clock and its sleep, out of reach of what replaces time in tests.
+"""The machine's clock and sleep, which freezegun and mocks cannot replace.
 
-freezegun replaces the functions of the module `time` and each module attribute that is one of them, and a mock replaces
-them in that module. A wait that counts on a replaced clock never ends. The functions here belong to a copy of the
-module, so nothing finds them, and they are the real ones even where this package is first imported in frozen time.
+freezegun replaces the functions of the module `time` and every module attribute that refers to one of them; a mock
+replaces them in `time`. A wait that relies on a replaced clock never ends. The functions here belong to a copy of the
+module, so they are not found, and are the real ones even if this package is first imported in frozen time.
 """
 
 from __future__ import annotations
@@ -35,25 +35,25 @@ sleep: Callable[[float], None] = _own.sleep
 
 
 def is_frozen() -> bool:
-    """Tell whether something stands in the place of `time.monotonic`, by which the timers of asyncio's loops go."""
+    """Return whether `time.monotonic`, the clock of asyncio's timers, has been replaced."""
     return not isinstance(shared.monotonic, BuiltinFunctionType)
 
 
 class Timer(Protocol):
-    """Something that can be called off."""
+    """A timer."""
 
     def cancel(self) -> None:
-        """Call it off."""
+        """Cancel it."""
 
 
-def call_later(loop: asyncio.AbstractEventLoop, seconds: float, tell: Callable[[], None]) -> Timer:
-    """Have the running loop call `tell` after so many seconds, even if its own timers stand still."""
+def call_later(loop: asyncio.AbstractEventLoop, seconds: float, callback: Callable[[], None]) -> Timer:
+    """Call back in the running loop after `seconds`, even if time is frozen."""
     if not is_frozen():
-        return loop.call_later(seconds, tell)
+        return loop.call_later(seconds, callback)
 
     def ring() -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(tell)
+            loop.call_soon_threadsafe(callback)
 
     timer = threading.Timer(seconds, ring)
     timer.daemon = True
@@ -62,13 +62,13 @@ def call_later(loop: asyncio.AbstractEventLoop, seconds: float, tell: Callable[[
 
 
 def clock_of(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
-    """Return the clock by which waits in this loop end."""
+    """Return the clock of waits in this loop."""
     return monotonic if is_frozen() else loop.time
 
 
 async def pause(seconds: float) -> None:
-    """Suspend this coroutine for so many seconds, even if the timers of its loop stand still."""
-    import asyncio  # noqa: PLC0415  # there, where a loop runs; sync code need not load it
+    """Suspend this coroutine for `seconds`, even if time is frozen."""
+    import asyncio  # noqa: PLC0415  # sync code need not load it
 
     if not is_frozen():
         await asyncio.sleep(seconds)
@@ -83,7 +83,7 @@ async def pause(seconds: float) -> None:
 
 
 async def first_of(tasks: set[asyncio.Task[Any]], seconds: float | None) -> set[asyncio.Task[Any]]:
-    """Wait until one of the tasks is done, for so many seconds at the most, and return those that are."""
+    """Wait until one of the tasks is done, for at most `seconds`, and return those that are."""
     import asyncio  # noqa: PLC0415  # as above
 
     if seconds is None or not is_frozen():

@@ -1,10 +1,10 @@
-"""The two ways to run one pipeline: policies are written once as coroutines, and driven sync or async.
+"""Run a pipeline sync or async: policies are coroutines, written once for both.
 
-A sync pipeline is driven by sending `None` once: everything that its policies await (`proceed`, `call.runtime`) comes
-back at once, because the sync runtime blocks instead of suspending. A policy that awaits anything else fails loudly.
+A sync pipeline is driven by sending `None` once: whatever its policies await (`proceed`, `call.runtime`) returns
+immediately, because the sync runtime blocks instead of suspending. Awaiting anything else raises `RuntimeError`.
 
-Where a sync function returns an awaitable, its pipeline pauses: the caller gets an awaitable too, and what is left of
-the pipeline runs async when that is awaited (see `later`).
+If a sync function returns an awaitable, its pipeline pauses: the caller gets an awaitable too, and the rest of the
+pipeline runs async when that is awaited (see `outcome.Rest`).
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ from resilient_tasks import core
 from resilient_tasks.core import wording
 from resilient_tasks.core.call import Begun, Call, Enforce, Later, Proceed, Runtime
 from resilient_tasks.core.execution import clock, real_time
-from resilient_tasks.core.later import PAUSE, Rest, pause
-from resilient_tasks.core.outcome import Failed, Ok, Outcome
+from resilient_tasks.core.outcome import PAUSE, Failed, Ok, Outcome, Rest, pause
 from resilient_tasks.core.parameters import callables
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ class SyncRuntime:
         clock.check()
 
     async def invoke(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Outcome[Any]:
-        """Call `fn`. It is not the call's own, and has to have a result at once."""
+        """Call `fn`, which is not the call's own function and must not return an awaitable."""
         try:
             value = fn(*args, **kwargs)
         except Exception as error:
@@ -55,7 +54,7 @@ class SyncRuntime:
         except Exception as error:
             return Failed(error)
         if type(value) not in callables.PLAIN and callables.comes_later(value):
-            return put_off(fn, value)
+            return deferred(fn, value)
         return Ok(value)
 
     async def limit(self, call: Call, proceed: Proceed, seconds: float, enforce: Enforce) -> Outcome[Any] | Overrun:
@@ -96,7 +95,7 @@ class SyncRuntime:
 
 
 class ItemRuntime(SyncRuntime):
-    """For the steps of a generator: an item that can be awaited is an item."""
+    """For the steps of a generator: an awaitable item is passed on as it is."""
 
     def begin(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Begun:
         try:
@@ -106,7 +105,7 @@ class ItemRuntime(SyncRuntime):
 
 
 class StrictRuntime(SyncRuntime):
-    """For callers that await nothing, as an orchestrator of a sync function: an awaitable is refused."""
+    """For callers that await nothing, such as an orchestrator of a sync function: refuses an awaitable."""
 
     def begin(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Begun:
         return self.invoke(fn, args, kwargs)
@@ -116,11 +115,11 @@ async def _outcome(ended: Outcome[Any]) -> Outcome[Any]:
     return await ended if isinstance(ended, Rest) else ended
 
 
-def put_off(fn: Callable[..., Any], value: Any) -> Failed | Later:
-    """Return what comes of a call of `fn` whose result `comes_later`."""
+def deferred(fn: Callable[..., Any], value: Any) -> Failed | Later:
+    """Wrap an awaitable that `fn` has returned; refuse an async generator."""
     if type(value) is AsyncGeneratorType:
         name = wording.short_name_of(fn)
-        sentence = f"{name} hands on an async generator, whose items no policy surrounds: decorate its function itself"
+        sentence = f"{name} returns an async generator, whose items no policy covers: decorate the generator function"
         return Failed(callables.refused(value, sentence))
     return Later(value, ASYNC)
 
@@ -166,10 +165,10 @@ ASYNC: Runtime = AsyncRuntime()
 
 
 def drive(pipeline: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine that never suspends, and return its result; if it pauses, return a `Rest` in place of an outcome.
+    """Run a coroutine that never suspends and return its result; if it pauses, return a `Rest` instead.
 
     Raises:
-        RuntimeError: it suspended, so some policy awaited something that a sync pipeline cannot give it.
+        RuntimeError: it suspended: a policy awaited something other than `proceed` and `call.runtime`.
     """
     try:
         paused = pipeline.send(None)
@@ -186,6 +185,6 @@ def drive(pipeline: Coroutine[Any, Any, T]) -> T:
 
 
 def ended(pipeline: Coroutine[Any, Any, Outcome[T]]) -> Outcome[T] | Coroutine[Any, Any, Outcome[T]]:
-    """Drive a sync pipeline, and return what came of it; if it pauses, a coroutine of that."""
+    """Drive a sync pipeline and return its outcome; if it pauses, a coroutine of the outcome."""
     outcome = drive(pipeline)
     return outcome.outcome() if isinstance(outcome, Rest) else outcome

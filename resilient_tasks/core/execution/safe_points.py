@@ -1,8 +1,8 @@
 """Where running code may be interrupted: not between taking a lock, or a slot, and the code that gives it back.
 
 An interrupt is raised between two instructions. Right after `lock.acquire()`, before the `try` whose `finally` releases
-the lock, and inside of a Python function that is about to release one, it would leave the lock held for ever. Such code
-is short, so an interrupt that meets it waits a moment.
+the lock, or inside a Python function that is about to release one, it would leave the lock held forever. Such code is
+short, so the interrupt is postponed for a moment.
 """
 
 from __future__ import annotations
@@ -20,33 +20,33 @@ from typing import Any
 
 from resilient_tasks.core.execution import real_time
 
-#: Seconds from one look to the next, and how many there are at most.
+#: Seconds between two looks at the code, and the number of looks at most.
 PAUSE, LOOKS = 0.001, 100
 
-#: Code that has not moved for so many looks waits in C, and has taken nothing yet.
+#: Code that has not moved for this many looks waits in C, and has taken nothing yet.
 WAITS = 8
 
-#: Names of functions that take a lock or give one back, without the underscores around them: `acquire`, `_acquireLock`,
-#: `release_save`, but not a user's `acquire_images`. What is raised inside of a `__del__` is lost.
+#: Names of functions that take or release a lock, without leading and trailing underscores: `acquire`, `_acquireLock`,
+#: `release_save`, but not a user's `acquire_images`. Also `__del__`, which loses exceptions.
 _GUARDS = re.compile(
     r"(acquire|release)(_?(lock|locks|restore|save|waiter|mutex|semaphore|read|write|shared|exclusive))*"
     r"|a?enter|a?exit|del|enter_(async_)?context|lock|unlock"
 )
-#: What is called in the line that runs and may just have taken a lock.
+#: Prefixes of functions that may just have taken a lock if the current line calls them.
 _TAKES = ("acquire", "release_save", "enter")
-#: The modules in which slots and the like are taken and given back, with all that these call.
+#: The modules that take and give back slots and the like; unsafe with all that they call.
 _COUNT = re.compile(r"resilient_tasks\.(state\.|core\.store|policies\.\w+\.(?!policy$))")
-#: Those that have it done, apart from what these call, and that of what a decorator returns.
-_HAVE_COUNTED = ("resilient_tasks.policies.", "resilient_tasks.core.pipeline")
+#: The modules that call them, unsafe only in their own frames; and the module of the wrappers.
+_CALLERS_OF_COUNT = ("resilient_tasks.policies.", "resilient_tasks.core.pipeline")
 _WRAPPERS = "resilient_tasks.core.wrappers"
-#: Here an interrupt is lost: these functions run as callbacks of the collector, or around a fork.
+#: These run as callbacks of the garbage collector or around a fork, where an interrupt is lost.
 _CALLBACKS = {"weakref", "_weakrefset", "resilient_tasks.core.execution.watch"}
-#: CPython 3.11 would raise the interrupt in the thread that this one is starting: until that runs, both have one ident.
+#: While CPython 3.11 starts a thread, both threads have the same ident, and the new one could get the interrupt.
 _START = threading.Thread.start.__code__ if sys.version_info < (3, 12) else None
 
 
 def is_safe(frame: FrameType | None, end: CodeType) -> bool:
-    """Tell whether code may be interrupted in `frame`. The frames around it count up to the one that runs `end`."""
+    """Return whether code may be interrupted in `frame`, given the frames around it up to the one of `end`."""
     if frame is None:
         return True
     if _keeps_count(frame) or _may_just_have_taken(frame):
@@ -63,13 +63,13 @@ def is_safe(frame: FrameType | None, end: CodeType) -> bool:
 
 
 def _keeps_count(frame: FrameType) -> bool:
-    """Tell whether a slot that a call has just taken, or is about to give back, would stay taken.
+    """Return whether a slot that a call has just taken, or is about to give back, would stay taken.
 
-    So it is in the code of a policy, and in what a wrapper calls once it has its leave, apart from the user's function.
+    True in the code of a policy, and in what a wrapper calls while it has a permit, except the user's function.
     """
     if frame.f_code.co_name == "sleep":
         return False
-    if _module(frame).startswith(_HAVE_COUNTED):
+    if _module(frame).startswith(_CALLERS_OF_COUNT):
         return True
     around: FrameType | None = frame
     while around is not None and _module(around).startswith("resilient_tasks."):
@@ -90,13 +90,13 @@ def _guards(name: str) -> bool:
 def _may_just_have_taken(frame: FrameType) -> bool:
     code = frame.f_code
     takes = {name for name in code.co_names if name.strip("_").lower().startswith(_TAKES)}
-    if not takes or code is threading.Condition.wait.__code__:  # that one waits inside of its own `try`
+    if not takes or code is threading.Condition.wait.__code__:  # it waits inside its own `try`
         return False
     return any(name in takes for name in _named_in_line(code, frame.f_lasti))
 
 
 def _named_in_line(code: CodeType, at: int) -> Iterator[str]:
-    """Yield the names of globals, attributes and methods in the line of the instruction `at`, up to that one."""
+    """Yield the names of globals, attributes and methods in the line of instruction `at`, up to `at`."""
     spans = [(start, end, line) for start, end, line in code.co_lines() if start <= at]
     lines = {line for start, end, line in spans if at < end}
     raw = code.co_code
@@ -112,10 +112,11 @@ def _named_in_line(code: CodeType, at: int) -> Iterator[str]:
 
 
 def goes_on_safely(frame: FrameType) -> bool:
-    """Tell whether a thread that has stopped in `frame` to let others run may be interrupted a little later.
+    """Return whether a thread that has stopped in `frame` to let others run may be interrupted a little later.
 
-    From Python 3.13 on, what is raised in such a thread is not raised where it stands, but where the interpreter looks
-    next: after the next call of a function in C, at the start of one in Python, or where a loop turns back.
+    From Python 3.13 on, an exception raised in such a thread from outside does not come where it stands, but where the
+    interpreter checks next: after the next call of a C function, at the start of a Python function, or where a loop
+    jumps back.
     """
     if sys.version_info < (3, 13):
         return True
@@ -133,7 +134,7 @@ def goes_on_safely(frame: FrameType) -> bool:
 
 
 def _up_to_next_call(code: CodeType, at: int) -> tuple[list[str], str, bool]:
-    """Return the names that are loaded up to the next call, what ends that, and whether it calls an `__exit__`."""
+    """Return the names loaded up to the next call, the opcode that ends there, and whether it calls an `__exit__`."""
     raw, names, extended, nothings = code.co_code, [], 0, 0
     for place in range(at + 2, len(raw), 2):
         kind, number = opcode.opname[raw[place]], extended | raw[place + 1]
@@ -154,7 +155,7 @@ _GIVEN_TO_EXIT = 3
 
 
 def wants_to_run(thread: threading.Thread) -> bool:
-    """Tell whether the system has a thread wait for a processor, so that standing still does not say that it waits."""
+    """Return whether a thread is waiting for a processor: that it stands still does not mean that it waits in C."""
     try:
         about = Path(f"/proc/self/task/{thread.native_id}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -163,14 +164,14 @@ def wants_to_run(thread: threading.Thread) -> bool:
 
 
 def time_on_processor(thread: threading.Thread) -> str:
-    """Return for how long a thread has run, as the system words it; something new each time, where it does not tell."""
+    """Return the processor time of a thread, as the system's text; something new each time if it is unknown."""
     try:
         return Path(f"/proc/self/task/{thread.native_id}/schedstat").read_text(encoding="ascii").partition(" ")[0]
     except OSError:
         return f"unknown at {real_time.monotonic()}"
 
 
-#: How many bits of an instruction's argument are not the number of its name.
+#: The number of low bits in an instruction's argument that do not belong to the index of its name.
 _FLAGS = {
     opcode.opmap["LOAD_GLOBAL"]: 1,
     opcode.opmap["LOAD_ATTR"]: 1 if sys.version_info >= (3, 12) else 0,
@@ -179,14 +180,14 @@ _FLAGS = {
 
 
 class Postponement:
-    """Puts an interrupt off for as long as it would hit unsafe code, up to a tenth of a second."""
+    """Postpones an interrupt while it would hit unsafe code, up to a tenth of a second."""
 
     def __init__(self) -> None:
         self._looks = self._same = 0
         self._seen: tuple[FrameType | None, int] = (None, 0)
 
     def may_deliver(self, frame: FrameType | None, end: CodeType) -> bool:
-        """Tell whether the interrupt is to be raised now. Asked each `PAUSE` seconds."""
+        """Return whether to raise the interrupt now. Called every `PAUSE` seconds."""
         if is_safe(frame, end):
             self._seen = (None, 0)
             return True
@@ -204,21 +205,21 @@ _RLock = type(threading.RLock())
 
 
 def release_locks(interrupted: TracebackType | None, outside: FrameType | None = None) -> None:
-    """Release the reentrant locks that this thread still owns and that the interrupted code knew of.
+    """Release the reentrant locks that the interrupted code had a reference to and this thread still owns.
 
     Args:
         interrupted: the traceback of the interrupt.
-        outside: the frame of the code around, which keeps the locks that it knows of.
+        outside: the frame of the code around; locks that it refers to stay held.
     """
     kept = {id(lock) for frame in _outwards(outside) for lock in _locks_of(frame)}
     logs = any(frame.f_globals.get("__name__") == logging.__name__ for frame in _outwards(outside))
-    known = [] if logs else [*_locks_of_logging()]
+    locks = [] if logs else [*_locks_of_logging()]
     while interrupted is not None:
-        known += _locks_of(interrupted.tb_frame)
+        locks += _locks_of(interrupted.tb_frame)
         interrupted = interrupted.tb_next
-    for lock in known:
+    for lock in locks:
         if id(lock) not in kept:
-            while lock._is_owned():  # noqa: SLF001  # the one way to know its owner
+            while lock._is_owned():  # noqa: SLF001  # the only way to see its owner
                 lock.release()
 
 
@@ -239,7 +240,7 @@ def _locks_of(frame: FrameType) -> Iterator[Any]:
     values = [*frame.f_locals.values(), *(names[name] for name in frame.f_code.co_names if name in names)]
     yield from _rlocks(values)
     for value in values:
-        with contextlib.suppress(Exception):  # of an object that has no variables, or says so in its own way
+        with contextlib.suppress(Exception):  # an object without `__dict__`, or one that raises
             yield from _rlocks(vars(value).values() if type(value) is not ModuleType else ())
 
 

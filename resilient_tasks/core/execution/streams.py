@@ -1,9 +1,9 @@
-"""A generator inside a pipeline: its items are handed on as they come, and it is never run twice.
+"""Run a generator inside a pipeline: its items are passed on as they come, and it is never run twice.
 
-A limit holds for all items together, the time that their consumer takes included, as Prefect's own does. Waiting for an
-item is cut there in async code and in the main thread; elsewhere Python cannot, and the generator is closed when the
-item has come. Nothing can stand in for items that are handed out: a fallback answers only for a generator that failed
-before its first one.
+A limit covers all items together, including the time that the consumer takes, as Prefect's own does. In async code and
+in the main thread, it interrupts the wait for an item; elsewhere Python cannot, and the generator is closed once the
+item has come. Items already passed on cannot be replaced: a fallback applies only if the generator failed before its
+first item.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ from resilient_tasks.core.call import NEVER, Call, Proceed, Work
 from resilient_tasks.core.execution import clock, runtime
 from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome
 from resilient_tasks.core.parameters import callables
-from resilient_tasks.core.pipeline import Pipeline, told
+from resilient_tasks.core.pipeline import Pipeline, reported
 
 
 def is_stream(fn: Callable[..., Any]) -> bool:
-    """Tell whether calling `fn` gives items one by one."""
+    """Return whether `fn` is a generator function, sync or async."""
     return callables.is_generator(fn) or callables.is_async_generator(fn)
 
 
 def items(pipeline: Pipeline, work: Work) -> Generator[Any, None, Outcome[Any]]:
-    """Iterate over the generator that `work` is about; what it returned in the end is the outcome's value."""
+    """Iterate over the generator of `work`; its return value is the outcome's value."""
     source = work.fn(*work.args, **work.kwargs)
-    call = _begun(pipeline, work, source.__next__)
-    handed_out = False
+    call = _call_of_steps(pipeline, work, source.__next__)
+    any_yielded = False
     try:
         while not isinstance(step := runtime.drive(_next(call)), Failed):
             yield step.value
-            handed_out = True
+            any_yielded = True
     finally:
         source.close()
     if safely.is_a(step.error, StopIteration):
         return Ok(step.error.value)
-    outcome = runtime.drive(_answered(pipeline, Call(work), step, handed_out=handed_out))
+    outcome = runtime.drive(_after_failure(pipeline, Call(work), step, any_yielded=any_yielded))
     if not isinstance(outcome, Degraded):
         return outcome
     yield from outcome.value
@@ -54,17 +54,17 @@ async def async_items(pipeline: Pipeline, work: Work) -> AsyncGenerator[Any, Non
     """
     work.runtime = runtime.ASYNC
     source = work.fn(*work.args, **work.kwargs)
-    call = _begun(pipeline, work, source.__anext__)
+    call = _call_of_steps(pipeline, work, source.__anext__)
     try:
         while not isinstance(step := await _next(call), Failed):
             yield step.value
     finally:
         await source.aclose()
     if not safely.is_a(step.error, StopAsyncIteration):
-        (await _answered(pipeline, Call(work), step, handed_out=True)).unwrap()
+        (await _after_failure(pipeline, Call(work), step, any_yielded=True)).unwrap()
 
 
-def _begun(pipeline: Pipeline, work: Work, step: Callable[[], Any]) -> Call:
+def _call_of_steps(pipeline: Pipeline, work: Work, step: Callable[[], Any]) -> Call:
     outer, now = calls.running.get(), clock.now()
     limits = [policy.limit_of_stream(work.fn) or NEVER for policy in pipeline.policies]
     due = min(now + min(limits, default=NEVER), outer.deadline if outer else NEVER)
@@ -73,7 +73,7 @@ def _begun(pipeline: Pipeline, work: Work, step: Callable[[], Any]) -> Call:
 
 
 async def _next(call: Call) -> Outcome[Any]:
-    """Wait for the next item. In another thread it could be waited for in time, but would find its own thread gone."""
+    """Wait for the next item. No limit by a helper thread: the generator has to run in one thread throughout."""
     late = call.deadline <= clock.now()
     can_be_cut = call.runtime is runtime.ASYNC or core.execution.interrupt.signals_work_here()
     if late or (can_be_cut and call.deadline < NEVER):
@@ -81,14 +81,14 @@ async def _next(call: Call) -> Outcome[Any]:
     return await call.invoke()
 
 
-async def _answered(pipeline: Pipeline, call: Call, failed: Failed, *, handed_out: bool) -> Outcome[Any]:
-    """Have the policies that react to a failure react to this one."""
+async def _after_failure(pipeline: Pipeline, call: Call, failed: Failed, *, any_yielded: bool) -> Outcome[Any]:
+    """Apply the policies that react to a failure."""
 
-    async def given(_: Call) -> Outcome[Any]:
+    async def fail(_: Call) -> Outcome[Any]:
         return failed
 
-    proceed: Proceed = given
+    proceed: Proceed = fail
     for policy in reversed(pipeline.policies):
-        if policy.reacts_only and not (handed_out and policy.slot == "fallback"):
+        if policy.reacts_only and not (any_yielded and policy.slot == "fallback"):
             proceed = functools.partial(policy.around, proceed=proceed)
-    return told(call, await proceed(call))
+    return reported(call, await proceed(call))

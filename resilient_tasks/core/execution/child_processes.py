@@ -1,4 +1,4 @@
-"""Child processes that may run on after the call that has started them."""
+"""Child processes that may outlive the call that started them."""
 
 from __future__ import annotations
 
@@ -12,23 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from resilient_tasks.core.execution import real_time
-from resilient_tasks.core.execution.abandoned import Piece
-
-_helpers: set[int] = set()
+from resilient_tasks.core.execution.abandoned import Leftover
 
 
-def is_helper(pid: int) -> None:
-    """Say that a process serves the whole program: it is not a leftover of the call that has started it."""
-    _helpers.add(pid)
-
-
-def piece_of(value: Any, *, known: bool) -> Iterator[Piece]:
-    """Yield a process object of the standard library as what runs on, where it does."""
+def leftover_of(value: Any, *, known: bool) -> Iterator[Leftover]:
+    """Yield a leftover for a process object of the standard library that still runs."""
     asynchronous = issubclass(type(value), asyncio.subprocess.Process)
     ours = asynchronous or issubclass(type(value), subprocess.Popen) or _is_multiprocessing(value)
     pid = getattr(value, "pid", None) if ours else None
     if pid is not None and _runs(pid)():
-        yield Piece(f"process {pid}", known=known, runs=_runs(pid), thing=pid)
+        yield Leftover(f"process {pid}", known=known, runs=_runs(pid), identity=pid)
 
 
 def _is_multiprocessing(value: Any) -> bool:
@@ -36,29 +29,29 @@ def _is_multiprocessing(value: Any) -> bool:
     return module is not None and issubclass(type(value), module.BaseProcess)
 
 
-def children() -> Iterator[tuple[Piece, float]]:
-    """Yield the child processes and when they were started, on `monotonic`, where the system lists them."""
+def children() -> Iterator[tuple[Leftover, float]]:
+    """Yield the child processes and when they were started, on `monotonic`; none if the system has no `/proc`."""
     try:
         up = float(Path("/proc/uptime").read_text(encoding="ascii").split()[0])
         entries = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
     except (OSError, ValueError, IndexError):
         return
     now, ticks = real_time.monotonic(), os.sysconf("SC_CLK_TCK")
-    helpers = _helpers | _of_multiprocessing()
+    helpers = _helpers_of_multiprocessing()
     for pid in entries:
         with contextlib.suppress(OSError, ValueError, IndexError):
-            state, parent, started = _about(pid)
+            state, parent, started = _stat(pid)
             if parent == os.getpid() and state not in {"Z", "X"} and pid not in helpers:
-                piece = Piece(f"process {pid}", known=False, runs=_runs(pid), thing=pid)
-                yield piece, now - up + (started + 1) / ticks
+                child = Leftover(f"process {pid}", known=False, runs=_runs(pid), identity=pid)
+                yield child, now - up + (started + 1) / ticks
 
 
-def _about(pid: int) -> tuple[str, int, int]:
+def _stat(pid: int) -> tuple[str, int, int]:
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     return fields[0], int(fields[1]), int(fields[19])
 
 
-def _of_multiprocessing() -> set[int]:
+def _helpers_of_multiprocessing() -> set[int]:
     found = set()
     for module, instance, name in (
         ("multiprocessing.resource_tracker", "_resource_tracker", "_pid"),
@@ -72,7 +65,7 @@ def _runs(pid: int) -> Callable[[], bool]:
     def runs() -> bool:
         if not hasattr(os, "waitid"):
             return False
-        try:  # a look that leaves its exit code to whoever started it
+        try:  # without reaping it, which is up to its parent code
             return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
         except OSError:
             return False
