@@ -1,4 +1,4 @@
-"""The folder at home: what the library keeps there quotes errors and runs, so it is for the owner alone."""
+"""The library's folder in the user's home. Its files quote errors and runs, so only the owner may read them."""
 
 from __future__ import annotations
 
@@ -7,43 +7,43 @@ import os
 from pathlib import Path
 
 _FOLDER, _FILE = 0o700, 0o600
-#: The library's own files there begin so.
+#: The names of the library's own files there begin with these.
 _OURS = ("incidents.db", "last_good")
 
 
 def folder() -> Path:
-    """Return the folder that `RESILIENT_TASKS_HOME` names, else `~/.resilient_tasks`."""
+    """Return the folder in `RESILIENT_TASKS_HOME`, or `~/.resilient_tasks`."""
     named = os.environ.get("RESILIENT_TASKS_HOME")
-    return Path(named).expanduser().absolute() if named else _usual()
+    return Path(named).expanduser().absolute() if named else _default()
 
 
 def keep_private(file: Path) -> None:
-    """Make `file`, and its folder, with rights for the owner alone, if it lies in the folder at home.
+    """Create `file` and its folder with permissions for the owner only, if it is in the library's folder.
 
-    What is there already, and is wider, is narrowed, whatever the umask: SQLite gives the files beside a database the
-    rights of that. A folder of `RESILIENT_TASKS_HOME` that holds other things as well keeps its rights.
+    Narrow wider permissions of what exists, whatever the umask: SQLite gives the files beside a database the same. A
+    folder in `RESILIENT_TASKS_HOME` that holds other files as well keeps its permissions.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: it cannot be created.
     """
     home = folder()
     if home not in file.absolute().parents:
         return
-    for made in (home, file.parent):
-        made.mkdir(mode=_FOLDER, parents=True, exist_ok=True)
-    if home == _usual() or all(name.startswith(_OURS) for name in os.listdir(home)):  # noqa: PTH208  # names alone
+    for path in (home, file.parent):
+        path.mkdir(mode=_FOLDER, parents=True, exist_ok=True)
+    if home == _default() or all(name.startswith(_OURS) for name in os.listdir(home)):  # noqa: PTH208  # names alone
         _narrow(home, _FOLDER)
     os.close(os.open(file, os.O_RDWR | os.O_CREAT, _FILE))
     for beside in ("", "-wal", "-shm", "-journal"):
         _narrow(Path(f"{file}{beside}"), _FILE)
 
 
-def _usual() -> Path:
+def _default() -> Path:
     return Path("~/.resilient_tasks").expanduser().absolute()
 
 
 def _narrow(path: Path, mode: int) -> None:
-    """Leave others no rights. What belongs to another user stays as it is: it is not ours to change."""
+    """Remove permissions of others. Leave the files of another user as they are."""
     with contextlib.suppress(FileNotFoundError, PermissionError):
         if path.stat().st_mode & 0o777 != mode:
             path.chmod(mode)

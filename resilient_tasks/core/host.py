@@ -1,4 +1,4 @@
-"""The host of this process's calls: an orchestrator that knows their run and may end it, or none."""
+"""The host of this process's calls: an orchestrator that knows their run and may cancel it, or none."""
 
 from __future__ import annotations
 
@@ -6,31 +6,31 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeAlias
 
-#: Raises once the run that it watches is cancelled.
+#: Raises once its run is cancelled.
 Check: TypeAlias = Callable[[], None]
 
 
 class Loop(NamedTuple):
-    """Something that makes several attempts; 0 where no number limits them."""
+    """Something that retries; `attempts` is 0 if unlimited."""
 
     name: str
     attempts: int
 
 
 class Flow(NamedTuple):
-    """The flow that this code is part of: its name, empty outside of any, and the tags of its run."""
+    """The flow around this code: its name, empty outside of any, and the tags of its run."""
 
     name: str = ""
     tags: frozenset[str] = frozenset()
 
 
 class Results(NamedTuple):
-    """Where a host keeps results, and how.
+    """A host's storage of results.
 
     Attributes:
-        shelf: makes the shelf for an operation's name; None where results are not stored.
+        shelf: returns the storage for an operation's name; None if results are not stored.
         serializer: has `dumps` and `loads`.
-        is_data: whether a result is data, and no state or future.
+        is_data: whether a result is data, not a state or future.
     """
 
     shelf: Callable[[str], Any] | None
@@ -39,7 +39,7 @@ class Results(NamedTuple):
 
 
 class Host:
-    """What a host answers about the code that asks, in the context in which it runs. This one is none."""
+    """What a host knows about the calling code, in its context. This base class stands for no host."""
 
     def run(self) -> Mapping[str, str]:
         """Return the ids and names of the run (`flow_run_id`, `task_run_id`, ...), and its `url`; empty outside."""
@@ -50,29 +50,29 @@ class Host:
         return Flow()
 
     def loops(self) -> tuple[Loop, ...]:
-        """Return the loops of attempts that the host makes, outermost first."""
+        """Return the host's retry loops around this code, outermost first."""
         return ()
 
     def watch(self) -> Check | None:
-        """Return a function that raises once the run is cancelled by a flag; None where no flag can cancel it.
+        """Return a function that raises once the run is cancelled by a flag; None if no flag can cancel it.
 
-        No exception reaches a thread that waits: the wait calls the function now and then.
+        Waits call the function periodically, since no exception reaches a waiting thread.
         """
         return None
 
     def results(self) -> Results | None:
-        """Return where the run keeps its results; None outside of any."""
+        """Return the run's storage of results; None outside of any."""
         return None
 
 
-#: No host: nothing there watches a run.
+#: No host.
 NONE: Host = Host()
-#: The host of this process: worker threads ask it, too.
+#: The host of this process, for worker threads, too.
 current: Host = NONE
 
 
 def install(host: Host) -> bool:
-    """Have `host` answer from now on; False where another one does already."""
+    """Make `host` the current host; return False if there is one already."""
     global current  # noqa: PLW0603  # one host a process
     if current is not NONE:
         return False
@@ -82,7 +82,7 @@ def install(host: Host) -> bool:
 
 @contextmanager
 def use_host(host: Host) -> Iterator[None]:
-    """Have `host` answer inside the block."""
+    """Make `host` the current host inside the block."""
     global current  # noqa: PLW0603  # as above
     before, current = current, host
     try:

@@ -69,7 +69,7 @@ class Policy:
         holds: True if it holds something until a call has ended. Whatever an async function starts then carries a mark.
         door: a new `Door` for each wrapper, if a look at a few attributes is enough to let most calls pass.
         again: decides alone what follows from an error, see the type `Again`; used while no sink wants these events.
-        first_limit: its limit of an attempt in seconds. `around` sets none itself if `call.work.prior_outcome` is there.
+        first_limit: its limit of an attempt, in seconds. `around` sets none if `call.work.prior_outcome` is there.
     """
 
     slot: ClassVar[str] = "custom"

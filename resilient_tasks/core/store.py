@@ -1,7 +1,7 @@
-"""Where state lives that several calls share: looked up by name, at call time, so that policies stay plain values.
+"""Stores of shared state, looked up by name at call time, so that policies stay plain values.
 
-A `StateStore` holds bytes by key and changes them by one atomic step, compare and swap. What the bytes mean is written
-once, as functions from a state to the next one (`machines`), and is the same in memory, SQLite and Redis.
+A `StateStore` holds bytes by key and changes them atomically, by compare and swap. What the bytes mean is defined once,
+by each policy's `machine.py`, and is the same in memory, SQLite and Redis.
 """
 
 from __future__ import annotations
@@ -16,69 +16,69 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.execution import clock
 
-#: Given the value under a key (None: there is none), returns the next one (None: it stays) and its time to live.
+#: Maps the value under a key (None if absent) to the next one (None leaves it) and its time to live.
 Step: TypeAlias = Callable[[bytes | None], tuple[bytes | None, float | None]]
 
 
-class Contended(TimeoutError):  # a store that raises it is well
-    """A store answers, but others kept it, or the state, busy for longer than a call may wait."""
+class Contended(TimeoutError):  # the store itself works
+    """A store works, but others kept it, or the state, busy for longer than a call may wait."""
 
 
 class StateStore(Protocol):
-    """State by key. A store of one's own needs these methods, and raises whatever it likes when it cannot answer.
+    """State by key. A custom store needs these methods, and may raise any exception if it is unavailable.
 
-    Calls come from any thread, one at a time; `close` may come while another thread asks.
+    Calls come from any thread, one at a time; `close` may come during a call in another thread.
 
-    A store that can keep others out for a moment may have `update(key, step, *, within)` as well, see `SQLiteStore`:
-    then no process has to try again because another one was faster. One whose processes can claim names of each other's
-    may have `claims()` and `version()`: then a process keeps a slot of a bulkhead for its next call.
+    A store that can lock a key may also have `update(key, step, *, within)`, see `SQLiteStore`: then no process has to
+    retry because another was faster. One whose processes can claim numbers may have `claims()` and `version()`: then a
+    process keeps a slot of a bulkhead for its next call.
     """
 
     def connect(self) -> None:
-        """Make ready to answer, however long that takes. Only after this are the other methods called."""
+        """Connect, however long that takes. The other methods are only called after this."""
 
     def now(self) -> float:
-        """Return the present in seconds, on a clock that all who share this store share. It asks nobody."""
+        """Return the time in seconds, on a clock shared by all users of this store; without I/O."""
 
     def get(self, key: str) -> bytes | None:
-        """Return the value under `key`, or None where there is none or its time is over."""
+        """Return the value under `key`, or None if there is none or it has expired."""
 
     def swap(self, key: str, old: bytes | None, new: bytes, *, ttl: float | None = None) -> tuple[bool, bytes | None]:
-        """In one atomic step, put `new` under `key` if `old` stands there (None: nothing does).
+        """Atomically set `key` to `new` if its value is `old` (None: there is no value).
 
         Args:
             key: name of the state.
-            old: the value that is to be replaced.
-            new: the value to put.
+            old: the expected value.
+            new: the value to set.
             ttl: seconds after which the value may be forgotten; None keeps it.
 
         Returns:
-            Whether that came to pass, and what now stands there.
+            Whether the value was set, and the current value.
         """
 
     def keys(self, prefix: str) -> list[str]:
-        """Return the keys that begin with `prefix`."""
+        """Return the keys with this prefix."""
 
     def close(self) -> None:
-        """Let go of files and connections."""
+        """Close files and connections."""
 
 
 class Claims(Protocol):
-    """Claims on numbers, which end with the process that has them."""
+    """Claims on numbers, which end with the process that holds them."""
 
     @property
     def inode(self) -> int:
-        """The number of the file that they are made in. Those of another file are not seen."""
+        """The inode of the file with the claims. Claims in another file are not seen."""
 
     def take(self, number: int) -> bool:
         """Claim a number, or return False if another process, or another thread of this one, has claimed it."""
 
     def release(self, number: int) -> None:
-        """Give a claim back, if this process has it."""
+        """Release a claim, if this process holds it."""
 
 
 class Live(Protocol):
-    """A state as an object: one that changes in place, or is replaced by the next one."""
+    """A state as an object, changed in place or replaced by the next one."""
 
     def encode(self) -> bytes:
         """Return the state as bytes, for a store outside this process."""
@@ -87,31 +87,31 @@ class Live(Protocol):
 L = TypeVar("L", bound=Live)
 T = TypeVar("T")
 
-#: Makes a state of the bytes in a store (None: there are none), and the time there.
+#: Makes a state from the bytes in a store (None if absent) and the store's time.
 Decode: TypeAlias = Callable[[bytes | None, float], L]
 
-#: Given a state and the time, gives the next state (None: nothing has changed) and a result.
+#: Maps a state and the time to the next state (None if unchanged) and a result.
 LiveStep: TypeAlias = Callable[[L, float], tuple[L | None, T]]
 
-#: Seconds after which a state may be forgotten, or what gives them for the result of a step; None: it is kept.
+#: Seconds after which a state may be forgotten, or a function from the result of a step to them; None keeps it.
 TimeToLive: TypeAlias = float | Callable[[T], float | None] | None
 
 
-#: Whether threads take turns only where the interpreter looks whether they should: at the start of a function, after a
-#: call and where a loop turns back. This is so on CPython 3.11, 3.12 and 3.13, but not in builds without a global lock.
+#: Whether the interpreter switches threads only at certain points: at the start of a function, after a call and where a
+#: loop jumps back. True on CPython 3.11, 3.12 and 3.13, except builds without a global lock.
 TAKES_TURNS: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
 class Cell:
-    """The place of one state in a memory.
+    """The place of one state in memory.
 
     Attributes:
-        state: bytes, or the object that was last made of them. Read and change it under the memory's lock.
+        state: bytes, or the object last made from them. Read and change it under the memory's lock.
         live: the object while no step changes it, else None. Code without calls and loops may read this and change the
-            object without the lock: no other thread has its turn meanwhile, see `TAKES_TURNS`. None for good once the
-            memory has forgotten the state: it keeps the next one under that key in another cell.
-        expires: time from which on nothing stands here, unless the object itself says that it is `needed_until` a later
-            one; also where nothing was put yet.
+            object without the lock: no other thread runs meanwhile, see `TAKES_TURNS`. It stays None once the memory
+            has forgotten the state: the next one under that key gets a new cell.
+        expires: time at which the state expires, unless the object has a later `needed_until`; in the past if nothing
+            was put yet.
     """
 
     __slots__ = ("expires", "live", "state")
@@ -124,24 +124,24 @@ class Cell:
         self.expires: float = expires
 
     def is_over(self, now: float) -> bool:
-        """Tell whether nothing stands here any more."""
+        """Return whether the state has expired."""
         return now >= self.expires and now >= getattr(self.state, "needed_until", -math.inf)
 
 
-#: A memory that holds fewer states is not searched for those that have expired.
+#: With fewer states than this, expired ones are not deleted.
 _FEW = 256
 
 
 class MemoryStore:
-    """State of one process: bytes as in any store, or live objects, which are encoded only for who asks for bytes.
+    """State of one process: bytes as in any store, or live objects, which are encoded only if bytes are read.
 
     Args:
-        now: the clock to go by; default: the process's own.
+        now: the clock; default: the process's own.
 
     Attributes:
-        goes_by_clock: it has no clock of its own.
-        lock: held while a state is read or changed. The same thread may take it again: the end of a coroutine that is
-            collected as garbage may change a state at any time.
+        goes_by_clock: whether it uses the process's clock.
+        lock: held while a state is read or changed. Reentrant: garbage collection of a coroutine may change a state at
+            any time.
     """
 
     def __init__(self, now: Callable[[], float] | None = None) -> None:
@@ -152,7 +152,7 @@ class MemoryStore:
         self._tidy_at = _FEW
 
     def connect(self) -> None:
-        """Nothing is needed."""
+        """Do nothing."""
 
     def get(self, key: str) -> bytes | None:
         """See `StateStore`."""
@@ -176,7 +176,7 @@ class MemoryStore:
         return [key for key, cell in list(self._values.items()) if key.startswith(prefix) and not cell.is_over(now)]
 
     def cell(self, key: str, decode: Decode[Any]) -> Cell:
-        """Return the place of the live state under `key`, a new state if nothing stands there."""
+        """Return the cell of the live state under `key`, with a new state if there is none."""
         with self.lock:
             cell, now = self._values.get(key), self.now()
             if cell is None:
@@ -192,7 +192,7 @@ class MemoryStore:
     def step(
         self, key: str, decode: Decode[L], step: LiveStep[L, T], ttl: TimeToLive[T], take_in: Callable[[T], None]
     ) -> T:
-        """Change the live state under `key` by one step, and return its result; see `States.step`."""
+        """Apply one step to the live state under `key` and return its result; see `States.step`."""
         with self.lock:
             cell = self.cell(key, decode)
             now = self.now()
@@ -210,7 +210,7 @@ class MemoryStore:
             return result
 
     def forget(self, key: str, after: Callable[[Any], float]) -> None:
-        """Have nothing stand under `key` `after` so many seconds, which depend on what stands there now."""
+        """Forget the state under `key` after the seconds that `after` returns for it."""
         with self.lock:
             cell = self._values.get(key)
             if cell is None:
@@ -242,7 +242,7 @@ class MemoryStore:
             cell.live = None
 
     def _make_room(self) -> None:
-        """Delete what has expired; next when there is twice as much as is left now."""
+        """Delete expired states; next when there are twice as many as remain now."""
         if len(self._values) < self._tidy_at:
             return
         now = self.now()
@@ -255,8 +255,7 @@ def _now() -> float:
     return clock.present()
 
 
-#: Who opens a store, by the scheme of its URL: `module:class`, called with the URL and the bound in seconds. A kind of
-#: one's own is a line here.
+#: The class of a store by the scheme of its URL, as `module:class`; called with the URL and the bound in seconds.
 SCHEMES = {
     "sqlite": "resilient_tasks.state.sqlite:SQLiteStore",
     "redis": "resilient_tasks.state.redis:RedisStore",
@@ -266,10 +265,10 @@ SCHEMES = {
 
 
 def opened_by(setting: str | StateStore, bound: float) -> tuple[StateStore, str]:
-    """Return the store that a setting names, not connected yet, and how it is called, without any password.
+    """Return the store that a setting names, not connected yet, and its display name, without a password.
 
     Raises:
-        PolicyError: it names none.
+        PolicyError: it names no store.
     """
     if not isinstance(setting, str):
         return setting, type(setting).__name__
@@ -280,7 +279,7 @@ def opened_by(setting: str | StateStore, bound: float) -> tuple[StateStore, str]
         schemes = ", ".join(SCHEMES)
         msg = (
             f"a store is memory:, sqlite:///states.db, redis://host:6379/0 (any of {schemes}), or a StateStore;"
-            f" not {scheme!r}"  # and not what follows, which may hold a password
+            f" not {scheme!r}"  # not the rest, which may hold a password
         )
         raise PolicyError(msg)
     module, _, name = SCHEMES[scheme].partition(":")

@@ -61,9 +61,9 @@ _FREE = """
     return {entered}
 """
 #: The policies return a permit, or the call enters the pipeline. An exception of a signal, such as KeyboardInterrupt,
-#: is raised where a Python function begins or a C function has returned (Python 3.11, 3.12, 3.13): so none comes between
-#: a permit that a Python function returns and the `try` that gives it back. One raised in this thread from outside,
-#: while the function waits in C, is raised by the call of `settle` if the function fails.
+#: is raised where a Python function begins or a C function has returned (Python 3.11, 3.12, 3.13): so none comes
+#: between a permit that a Python function returns and the `try` that gives it back. One set for this thread from
+#: outside while the function waits in C is raised by the call of `settle` if the function fails.
 _WITH_PERMIT = """
 {async_}def resilient_call({parameters}):
     {at_door}if (new or calls.limited) and needs_pipeline(plan, new):

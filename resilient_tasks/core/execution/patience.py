@@ -22,7 +22,7 @@ class _Event(Protocol):
 class Patience:
     """A timeout that counts only while the process runs.
 
-    The clock goes on while a container is frozen, a virtual machine migrates or SIGSTOP holds the process, and that says
+    The clock goes on while a container is frozen, a virtual machine migrates or SIGSTOP holds the process, which says
     nothing about what the thread waits for. So only a bounded time counts between two looks at the clock, and a waiting
     thread looks more often than that.
     """
