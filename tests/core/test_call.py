@@ -1,4 +1,4 @@
-"""What a running function can know of its call: the attempt, the time that is left."""
+"""What a running function can read from its call: the attempt, the remaining time."""
 
 import math
 
@@ -15,7 +15,7 @@ def test_nothing_limits_a_function_outside_of_any_call():
     assert remaining() == math.inf
 
 
-def test_a_function_knows_its_operation_and_its_attempt(drive, resilient_clock):
+def test_the_current_call_has_the_operation_and_the_attempt(drive, resilient_clock):
     seen = []
 
     def fetch():
@@ -46,7 +46,7 @@ def test_a_deadline_is_shared_by_attempts_and_waits(drive, resilient_clock):
     assert left == [60, 55, 50]
 
 
-def test_what_remains_is_the_nearer_of_timeout_and_deadline(drive, resilient_clock):
+def test_the_remaining_time_is_the_earlier_of_timeout_and_deadline(drive, resilient_clock):
     left = []
 
     def fetch():
@@ -59,7 +59,7 @@ def test_what_remains_is_the_nearer_of_timeout_and_deadline(drive, resilient_clo
     assert left == [4, 2.5]
 
 
-def test_what_remains_is_never_negative(resilient_clock):
+def test_the_remaining_time_is_never_negative(resilient_clock):
     @resilient(timeout=COOPERATIVE)
     def fetch():
         resilient_clock.advance(9)
@@ -71,7 +71,7 @@ def test_what_remains_is_never_negative(resilient_clock):
 @pytest.mark.parametrize(
     "inner", [{}, {"retry": 3}, {"deadline": 600}, {"timeout": Timeout(600, "cooperative")}], ids=str
 )
-def test_a_call_inside_inherits_what_limits_the_call_around_it(drive, inner, resilient_clock):
+def test_a_nested_call_inherits_the_limits_of_the_outer_call(drive, inner, resilient_clock):
     decorated = drive(remaining, **inner).decorated
 
     def outer():
@@ -87,7 +87,7 @@ def test_a_call_inside_inherits_what_limits_the_call_around_it(drive, inner, res
     assert drive(fn, timeout=COOPERATIVE)() == 3
 
 
-def test_a_call_inside_may_have_less_time_but_not_more(resilient_clock):
+def test_a_nested_call_may_have_less_time_but_not_more(resilient_clock):
     short, long = resilient(deadline=2)(remaining), resilient(deadline=99)(remaining)
 
     @resilient(deadline=10)
@@ -97,7 +97,7 @@ def test_a_call_inside_may_have_less_time_but_not_more(resilient_clock):
     assert outer() == (2, 10, 10)
 
 
-def test_a_limit_is_set_once_and_not_again_by_the_calls_inside(monkeypatch, resilient_clock):
+def test_nested_calls_do_not_set_the_limit_again(monkeypatch, resilient_clock):
     from resilient_tasks.core.execution import interrupt
 
     limited = []
@@ -112,7 +112,7 @@ def test_a_limit_is_set_once_and_not_again_by_the_calls_inside(monkeypatch, resi
     assert limited == [10]
 
 
-def test_each_call_has_an_id_of_its_own_which_its_attempts_share(drive, resilient_clock, resilient_events):
+def test_each_call_has_its_own_id_which_its_attempts_share(drive, resilient_clock, resilient_events):
     def fail():
         raise ConnectionError
 
@@ -125,7 +125,7 @@ def test_each_call_has_an_id_of_its_own_which_its_attempts_share(drive, resilien
 
 
 class Spy(Policy):
-    """Notes what it sees of a call, and fences it if asked to."""
+    """Records the call, and fences it if `fences`."""
 
     def __init__(self, *, fence=False):
         self.fence = fence
@@ -138,7 +138,7 @@ class Spy(Policy):
         return await proceed(call)
 
 
-def test_nothing_is_told_or_begun_by_a_fenced_call_or_what_descends_from_it(drive, resilient_clock, resilient_events):
+def test_a_fenced_call_and_its_descendants_emit_and_begin_nothing(drive, resilient_clock, resilient_events):
     calls = []
 
     def fail():

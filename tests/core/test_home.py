@@ -1,4 +1,4 @@
-"""The folder at home, as the operating system shows it."""
+"""The permissions of the library's folder in the user's home."""
 
 import os
 import stat
@@ -24,7 +24,7 @@ def umask(request):
 
 @pytest.fixture(params=["usual", "named"])
 def folder(request, tmp_path, monkeypatch):
-    """The folder, as it is by default and as the environment names it."""
+    """The folder, by default and as set in the environment."""
     monkeypatch.setenv("HOME", str(tmp_path))
     if request.param == "usual":
         monkeypatch.delenv("RESILIENT_TASKS_HOME", raising=False)
@@ -46,7 +46,7 @@ def files(folder):
     return found
 
 
-def test_what_is_made_there_is_for_its_owner_alone(folder, umask):
+def test_files_created_there_are_for_the_owner_only(folder, umask):
     if umask == 0o177:
         folder.parent.mkdir(exist_ok=True)
         folder.parent.chmod(0o700)
@@ -56,7 +56,7 @@ def test_what_is_made_there_is_for_its_owner_alone(folder, umask):
     store.close()
 
 
-def test_what_is_there_and_wider_is_narrowed(folder):
+def test_wider_permissions_of_existing_files_are_narrowed(folder):
     folder.mkdir(parents=True)
     store = written()
     for path in (folder, *folder.iterdir()):
@@ -68,7 +68,7 @@ def test_what_is_there_and_wider_is_narrowed(folder):
     store.close()
 
 
-def test_a_named_folder_that_holds_other_things_keeps_its_rights(tmp_path, monkeypatch):
+def test_a_configured_folder_with_other_files_keeps_its_permissions(tmp_path, monkeypatch):
     monkeypatch.setenv("RESILIENT_TASKS_HOME", str(tmp_path))
     (tmp_path / "other").write_text("")
     tmp_path.chmod(0o755)
@@ -78,7 +78,7 @@ def test_a_named_folder_that_holds_other_things_keeps_its_rights(tmp_path, monke
     store.close()
 
 
-def test_a_file_that_the_user_names_elsewhere_has_the_rights_that_the_umask_gives(tmp_path, monkeypatch):
+def test_a_file_elsewhere_gets_the_permissions_of_the_umask(tmp_path, monkeypatch):
     monkeypatch.setenv("RESILIENT_TASKS_HOME", str(tmp_path / "home"))
     before = os.umask(0o022)
     try:

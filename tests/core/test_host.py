@@ -1,4 +1,4 @@
-"""One object answers who hosts the calls of this process."""
+"""One host serves the calls of this process."""
 
 from contextlib import suppress
 
@@ -16,7 +16,7 @@ def no_host():
 
 
 @pytest.mark.usefixtures("no_host")
-def test_without_a_host_there_is_no_run_no_flow_no_loop_no_flag_and_no_place_for_results():
+def test_without_a_host_there_is_no_run_flow_loop_flag_or_result_storage():
     assert (events.run_ids(), host.current.flow(), host.current.loops()) == ({}, ("", frozenset()), ())
     assert not clock.is_watched()
     assert host.current.results() is None
@@ -31,7 +31,7 @@ def test_the_first_host_stays():
 
 
 @pytest.mark.usefixtures("no_host")
-def test_a_host_for_a_block_gives_way_to_the_one_before_also_when_the_block_raises(in_run):
+def test_use_host_restores_the_previous_host_even_if_the_block_raises(in_run):
     before = host.current
     seen = []
     with suppress(ZeroDivisionError), in_run(flow_run_id="f-1"):

@@ -1,4 +1,4 @@
-"""Ending work that takes too long, in each of the three ways, on real time: that is what these tests are about."""
+"""Limits end work in each of the three ways. These tests need real time."""
 
 import asyncio
 import contextlib
@@ -33,7 +33,7 @@ def elsewhere(function, *args):
 
 
 def hold_the_interpreter_lock():
-    """Compute for a second or so, on a fast machine too, in one call into C that never lets go of the lock."""
+    """Compute for about a second, even on a fast machine, in one C call that never releases the GIL."""
     sum(itertools.repeat(1, 300_000_000))
 
 
@@ -46,7 +46,7 @@ def took():
 
 @pytest.fixture
 def alarm():
-    """Lets a test own SIGALRM, and leaves none behind."""
+    """Let a test use SIGALRM, and restore it."""
     before = signal.getsignal(signal.SIGALRM)
     yield lambda handler: signal.signal(signal.SIGALRM, handler)
     signal.setitimer(signal.ITIMER_REAL, 0)
@@ -92,7 +92,7 @@ class TestInTheMainThread:
         assert resilient(timeout=5)(lambda: "done")() == "done"
         assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
 
-    def test_a_body_that_swallows_the_interrupt_is_told_as_not_stopped(self, resilient_events):
+    def test_a_body_that_swallows_the_interrupt_is_reported_as_not_stopped(self, resilient_events):
         @resilient(timeout=0.05)
         def stubborn():
             try:
@@ -107,7 +107,7 @@ class TestInTheMainThread:
         (event,) = resilient_events.named("timeout.exceeded")
         assert (event.stopped, event.reason) == (False, interrupt.SWALLOWED)
 
-    def test_a_call_into_c_that_holds_the_interpreter_lock_is_told_as_not_stopped(self, took):
+    def test_a_call_into_c_that_holds_the_interpreter_lock_is_reported_as_not_stopped(self, took):
         error = resilient(timeout=0.05)(hold_the_interpreter_lock).outcome().error
         assert took() > 0.05 + interrupt.LATE
         assert str(error).endswith(f"it was not stopped: {interrupt.HELD}")
@@ -185,7 +185,7 @@ class TestInTheMainThread:
         assert isinstance(outer.outcome().error, TimedOut)
         assert took() < 3
 
-    def test_a_handler_and_a_timer_that_were_there_are_put_back(self, alarm):
+    def test_an_existing_handler_and_timer_are_restored(self, alarm):
         def handler(*_):
             pass
 
@@ -216,7 +216,7 @@ class TestInTheMainThread:
         assert inside >= 3
         assert len(rang) > inside
 
-    def test_a_foreign_handler_that_sets_its_timer_anew_is_respected(self, alarm, took):
+    def test_a_foreign_handler_that_resets_its_timer_is_respected(self, alarm, took):
         rang = []
 
         def again(*_):
@@ -249,7 +249,7 @@ class TestInTheMainThread:
         time.sleep(0.25)
         assert len(rang) == 1
 
-    def test_a_foreign_timer_that_nobody_handles_does_not_disturb_the_work(self, alarm):
+    def test_a_foreign_timer_without_a_handler_does_not_disturb_the_work(self, alarm):
         alarm(signal.SIG_IGN)
         signal.setitimer(signal.ITIMER_REAL, 0.02)
         assert isinstance(resilient(timeout=0.1)(time.sleep).outcome(5).error, TimedOut)
@@ -264,7 +264,7 @@ class TestInTheMainThread:
 class TestInAWorkerThread:
     @pytest.fixture
     def gate(self):
-        """Holds abandoned work back; opened at the end, so that no thread outlives its test."""
+        """Blocks abandoned work; opened at the end, so that no thread outlives its test."""
         gate = threading.Event()
         yield gate
         gate.set()
@@ -272,12 +272,12 @@ class TestInAWorkerThread:
 
     @staticmethod
     def join():
-        """Let the threads that were left behind come to their end."""
+        """Let the abandoned threads end."""
         for thread in threading.enumerate():
             if thread.name.startswith("resilient:"):
                 thread.join(5)
 
-    def test_the_call_returns_on_time_and_says_that_the_work_runs_on(self, gate, took, resilient_events):
+    def test_the_call_returns_on_time_and_reports_that_the_work_still_runs(self, gate, took, resilient_events):
         @resilient(timeout=0.1)
         def stuck():
             gate.wait(5)
@@ -314,7 +314,7 @@ class TestInAWorkerThread:
         self.join()
         assert abandoned.abandoned() == ()
 
-    def test_work_that_was_interrupted_is_tried_again_though_it_is_not_idempotent(self):
+    def test_interrupted_work_is_retried_though_it_is_not_idempotent(self):
         calls = []
 
         @resilient(timeout=0.5, retry=Retry(attempts=2, wait=0))
@@ -326,7 +326,7 @@ class TestInAWorkerThread:
 
         assert elsewhere(spin_once) == "done"
 
-    def test_work_that_swallows_the_interrupt_and_goes_on_is_left_behind(self, gate):
+    def test_work_that_swallows_the_interrupt_and_goes_on_is_abandoned(self, gate):
         def spin():
             while not gate.is_set():
                 pass
@@ -352,9 +352,9 @@ class TestInAWorkerThread:
 
         assert elsewhere(stuck).abandoned
         gate.set()
-        assert went_on.wait(5)  # as the error said: it may still run
+        assert went_on.wait(5)  # as the error said: still running
 
-    def test_what_waits_for_an_inner_call_says_truly_that_the_inner_work_runs_on(self, gate, resilient_events):
+    def test_an_outer_call_reports_that_the_inner_work_still_runs(self, gate, resilient_events):
         @resilient(timeout=5)
         def inner():
             gate.wait(5)
@@ -446,7 +446,7 @@ class TestInAWorkerThread:
         assert any("idempotent=True" in note for note in error.__notes__)
         assert resilient_events.names == ["timeout.exceeded", "retry.exhausted", "call.failed"]
 
-    def test_an_idempotent_operation_is_tried_again_beside_the_abandoned_attempt(self, gate, resilient_clock):
+    def test_an_idempotent_operation_is_retried_beside_the_abandoned_attempt(self, gate, resilient_clock):
         calls = []
 
         @resilient(timeout=0.5, retry=Retry(attempts=2, wait=1), idempotent=True)
@@ -459,7 +459,7 @@ class TestInAWorkerThread:
     def test_the_work_sees_the_callers_context(self):
         from contextvars import ContextVar
 
-        name = ContextVar("name", default="nobody")
+        name = ContextVar("name", default="unset")
 
         @resilient(timeout=5)
         def who():
@@ -479,7 +479,7 @@ class TestInAWorkerThread:
 
         assert isinstance(elsewhere(fail), error)
 
-    def test_each_thread_left_behind_has_a_name_of_its_own(self, gate, resilient_events):
+    def test_each_abandoned_thread_has_its_own_name(self, gate, resilient_events):
         stuck = resilient(timeout=0.05)(gate.wait)
         elsewhere(stuck)
         elsewhere(stuck)
@@ -487,7 +487,7 @@ class TestInAWorkerThread:
         assert first != second
         assert {first, second} == {about.thread for about in abandoned.abandoned()}
 
-    def test_a_call_into_c_that_holds_the_interpreter_lock_is_told_as_not_stopped(self):
+    def test_a_call_into_c_that_holds_the_interpreter_lock_is_reported_as_not_stopped(self):
         error = elsewhere(resilient(timeout=0.05)(hold_the_interpreter_lock))
         assert not error.stopped
         assert interrupt.HELD in str(error)
@@ -549,7 +549,7 @@ class TestInAnEventLoop:
         assert cancelled == [True]
         assert took() < 3
 
-    def test_work_that_swallows_the_cancellation_is_told_as_not_stopped(self):
+    def test_work_that_swallows_the_cancellation_is_reported_as_not_stopped(self):
         @resilient(timeout=0.05)
         async def stubborn():
             try:
@@ -561,26 +561,26 @@ class TestInAnEventLoop:
         assert isinstance(error, TimedOut)
         assert str(error).endswith(f"it was not stopped: {interrupt.SWALLOWED}")
 
-    def test_work_that_blocks_the_loop_is_told_as_not_stopped(self):
+    def test_work_that_blocks_the_loop_is_reported_as_not_stopped(self):
         @resilient(timeout=0.05)
         async def blocks():
-            time.sleep(0.1)  # noqa: ASYNC251  # blocking is what this one is about
+            time.sleep(0.1)  # noqa: ASYNC251  # this test is about blocking
             return "late"
 
         error = asyncio.run(blocks.outcome()).error
         assert isinstance(error, TimedOut)
         assert str(error).endswith(f"it was not stopped: {interrupt.BLOCKED}")
 
-    def test_work_that_blocks_the_loop_far_past_its_limit_and_then_waits_is_told_as_not_stopped(self):
+    def test_work_that_blocks_the_loop_far_past_its_limit_and_then_waits_is_reported_as_not_stopped(self):
         @resilient(timeout=0.05)
         async def blocks():
-            time.sleep(0.1 + interrupt.LATE)  # noqa: ASYNC251  # blocking is what this one is about
+            time.sleep(0.1 + interrupt.LATE)  # noqa: ASYNC251  # this test is about blocking
             await asyncio.sleep(5)
 
         error = asyncio.run(blocks.outcome()).error
         assert str(error).endswith(f"it was not stopped: {interrupt.BLOCKED}")
 
-    def test_a_cleanup_that_takes_its_time_is_told_and_does_not_count_as_blocking(self):
+    def test_a_slow_cleanup_is_reported_and_does_not_count_as_blocking(self):
         @resilient(timeout=0.05)
         async def slow():
             try:
@@ -592,7 +592,7 @@ class TestInAnEventLoop:
         assert not error.stopped
         assert str(error).endswith(" s after its limit")
 
-    def test_a_timeout_error_of_the_work_itself_is_not_taken_for_ours(self):
+    def test_a_timeout_error_of_the_work_is_not_mistaken_for_ours(self):
         @resilient(timeout=5)
         async def fail():
             raise TimeoutError("mine")
@@ -630,7 +630,7 @@ def test_a_cancellation_from_outside_at_the_time_of_two_limits_is_one():
             task = asyncio.create_task(outer())
             await asyncio.sleep(0)
             asyncio.get_running_loop().call_later(0.03, task.cancel)
-            time.sleep(0.1)  # noqa: ASYNC251  # all three come due
+            time.sleep(0.1)  # noqa: ASYNC251  # all three are due
             with pytest.raises(asyncio.CancelledError):
                 await task
             assert task.cancelling() == 1
@@ -638,7 +638,7 @@ def test_a_cancellation_from_outside_at_the_time_of_two_limits_is_one():
     asyncio.run(main())
 
 
-def test_where_there_are_no_timer_signals_a_thread_is_left_behind(monkeypatch):
+def test_without_timer_signals_a_thread_is_abandoned(monkeypatch):
     monkeypatch.delattr(signal, "setitimer")
     assert not interrupt.signals_work_here()
 

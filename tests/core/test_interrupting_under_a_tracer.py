@@ -1,6 +1,6 @@
-"""A thread that was left behind leaves the interpreter as it was: debuggers and coverage go on.
+"""Abandoning a thread leaves the interpreter intact: debuggers and coverage go on.
 
-In processes of their own: where this fails, the interpreter stands still.
+In separate processes: if this fails, the interpreter hangs.
 """
 
 import subprocess
@@ -43,7 +43,7 @@ if "under" in sys.argv:
     threading.settrace(trace)
     began = time.monotonic()
     call(waits)
-    assert time.monotonic() - began < 3, "the call waited for what it was to leave behind"
+    assert time.monotonic() - began < 3, "the call waited for a thread that it should abandon"
 sys.settrace(trace)
 print(traced())
 over.set()
@@ -51,7 +51,7 @@ over.set()
 
 
 @pytest.mark.parametrize("when", ["before", "under"])
-def test_a_function_that_is_traced_is_called_after_a_thread_was_left_behind(when):
+def test_a_traced_function_can_be_called_after_a_thread_was_abandoned(when):
     done = subprocess.run(
         [sys.executable, "-c", _PROGRAM, when], capture_output=True, text=True, timeout=60, check=False
     )

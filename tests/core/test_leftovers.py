@@ -1,4 +1,4 @@
-"""What an attempt has begun and may run on after its limit: "stopped" is only said of what has stopped."""
+"""What an attempt has started may outlive its limit: `stopped` is true only if everything has stopped."""
 
 import asyncio
 import concurrent.futures
@@ -29,7 +29,7 @@ SLEEPS = [sys.executable, "-c", "import time; time.sleep(20)"]
 
 
 class Work:
-    """Work that lasts until the test lets it go on, in whatever thread, task or process it is begun."""
+    """Work that lasts until the test opens its gate, in any thread, task or process."""
 
     def __init__(self):
         self.gate = threading.Event()
@@ -136,7 +136,7 @@ async def subprocess_that_is_awaited(work):
 
 
 class _Killable:
-    """A process of asyncio, to be ended without its loop."""
+    """A process of asyncio that can be ended without its loop."""
 
     def __init__(self, process):
         self.pid = process.pid
@@ -223,7 +223,7 @@ SYNC = (
 
 
 def limited(function, work, **options):
-    """Put a timeout and a retry around one of the ways, and count its calls."""
+    """Put a timeout and a retry around the function, and count its calls."""
     if asyncio.iscoroutinefunction(function):
 
         @functools.wraps(function)
@@ -241,8 +241,8 @@ def limited(function, work, **options):
     return resilient(timeout=0.15, retry=Retry(attempts=3, wait=0), **options)(counted)
 
 
-def told(error, events):
-    """Check that what is told of an attempt that runs on agrees everywhere."""
+def check_reports(error, events):
+    """Check that error, event and `abandoned()` agree about an attempt that still runs."""
     assert isinstance(error, TimedOut)
     assert error.stopped is not True
     assert error.abandoned
@@ -253,14 +253,14 @@ def told(error, events):
 
 
 @pytest.mark.parametrize("function", ASYNC, ids=lambda function: function.__name__)
-def test_what_an_async_function_has_begun_and_a_cancellation_does_not_reach_runs_on(function, work, resilient_events):
+def test_what_an_async_function_has_started_runs_on_if_no_cancellation_reaches_it(function, work, resilient_events):
     async def main():
-        if function is anyio_thread:  # its first use takes its time
+        if function is anyio_thread:  # its first use is slow
             import anyio.to_thread
 
             await anyio.to_thread.run_sync(int)
         outcome = await limited(function, work).outcome()
-        told(outcome.error, resilient_events)
+        check_reports(outcome.error, resilient_events)
         work.let_go()
         await asyncio.sleep(0.05)
 
@@ -269,13 +269,13 @@ def test_what_an_async_function_has_begun_and_a_cancellation_does_not_reach_runs
 
 
 @pytest.mark.parametrize("function", SYNC, ids=lambda function: function.__name__)
-def test_what_a_function_in_the_main_thread_has_begun_runs_on(function, work, resilient_events):
-    work.pool.submit(int).result()  # its threads are not all new
-    told(limited(function, work).outcome().error, resilient_events)
+def test_what_a_function_in_the_main_thread_has_started_runs_on(function, work, resilient_events):
+    work.pool.submit(int).result()  # not all of its threads are new
+    check_reports(limited(function, work).outcome().error, resilient_events)
     assert work.calls == 1
 
 
-def test_what_was_begun_by_an_attempt_that_was_interrupted_in_a_worker_thread_runs_on(work, resilient_events):
+def test_what_an_attempt_interrupted_in_a_worker_thread_has_started_runs_on(work, resilient_events):
     def spins(work):
         threading.Thread(target=work.insert).start()
         while True:
@@ -285,21 +285,21 @@ def test_what_was_begun_by_an_attempt_that_was_interrupted_in_a_worker_thread_ru
     thread = threading.Thread(target=lambda: outcomes.append(limited(spins, work).outcome()))
     thread.start()
     thread.join(20)
-    told(outcomes[0].error, resilient_events)
+    check_reports(outcomes[0].error, resilient_events)
     assert work.calls == 1
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="the child watcher of Python 3.11 waits in a thread for the end")
 def test_a_subprocess_that_a_coroutine_waits_for_runs_on(work, resilient_events):
     async def main():
-        told((await limited(subprocess_that_is_awaited, work).outcome()).error, resilient_events)
+        check_reports((await limited(subprocess_that_is_awaited, work).outcome()).error, resilient_events)
         work.let_go()
 
     asyncio.run(main())
     assert work.calls == 1
 
 
-def test_what_may_be_done_twice_is_tried_again_beside_it(work):
+def test_an_idempotent_operation_is_retried_beside_it(work):
     outcome = asyncio.run(_outcome_and_end(limited(to_thread, work, idempotent=True), work))
     assert work.calls == 3
     assert outcome.error.abandoned
@@ -340,7 +340,7 @@ def test_a_thread_that_others_start_meanwhile_is_not_its_own(work):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="child processes are listed on Linux")
-def test_a_process_that_nothing_attributes_is_told_as_unknown(work, resilient_events):
+def test_a_process_of_unknown_origin_is_reported_as_unknown(work, resilient_events):
     def starts_one(work):
         work.process()
         time.sleep(20)
@@ -356,12 +356,12 @@ def test_what_ran_before_the_call_is_not_its_own(work):
     threading.Thread(target=work.insert).start()
     work.pool.submit(work.insert)
     work.process()
-    time.sleep(0.05)  # the system tells when a process was started to a hundredth of a second
+    time.sleep(0.05)  # the system has start times of processes in hundredths of a second
     error = resilient(timeout=0.05)(time.sleep).outcome(20).error
     assert (error.stopped, error.abandoned) == (True, False)
 
 
-def test_what_another_call_has_begun_is_not_its_own(work):
+def test_what_another_call_has_started_is_not_its_own(work):
     async def main():
         others = asyncio.create_task(own_executor(work))
         too = asyncio.create_task(to_thread(work))
@@ -375,7 +375,7 @@ def test_what_another_call_has_begun_is_not_its_own(work):
     assert (error.stopped, error.abandoned) == (True, False)
 
 
-def test_a_future_that_it_was_given_is_not_its_own(work):
+def test_a_future_in_its_arguments_is_not_its_own(work):
     future = work.pool.submit(work.insert)
     error = resilient(timeout=0.05)(lambda future: future.result()).outcome(future).error
     assert (error.stopped, error.abandoned) == (True, False)
@@ -394,7 +394,7 @@ def test_tasks_that_end_with_it_do_not_count():
     assert (error.stopped, error.abandoned) == (True, False)
 
 
-def test_a_job_that_ran_at_the_limit_and_came_to_its_end_was_not_stopped(work):
+def test_a_job_that_ran_at_the_limit_and_then_to_its_end_was_not_stopped(work):
     async def cleans_up():
         try:
             await asyncio.to_thread(work.insert)
@@ -408,7 +408,7 @@ def test_a_job_that_ran_at_the_limit_and_came_to_its_end_was_not_stopped(work):
     assert str(error).endswith(interrupt.RAN_TO_ITS_END)
 
 
-def test_a_pool_that_its_block_waits_for_is_told_as_late(work):
+def test_a_pool_that_its_block_waits_for_is_reported_as_late(work):
     @resilient(timeout=0.1)
     def pooled():
         with concurrent.futures.ThreadPoolExecutor() as pool:
@@ -455,7 +455,7 @@ def test_a_slot_of_a_call_that_its_caller_cancels_stays_taken_too(work, resilien
 
 
 @pytest.mark.parametrize("way", [to_thread, own_executor], ids=lambda way: way.__name__)
-def test_what_the_losing_call_of_a_hedge_has_begun_is_counted(way, work):
+def test_what_the_losing_call_of_a_hedge_has_started_is_counted(way, work):
     @resilient(hedge=Hedge(after=0.05), idempotent=True)
     async def hedged():
         work.calls += 1
@@ -473,7 +473,7 @@ def test_what_the_losing_call_of_a_hedge_has_begun_is_counted(way, work):
     asyncio.run(main())
 
 
-def test_nothing_comes_of_what_runs_on(work, resilient_events):
+def test_leftovers_emit_no_event_and_begin_no_attempt(work, resilient_events):
     async def fails_late():
         async def late():
             await work.ainsert()

@@ -1,4 +1,4 @@
-"""Loops of attempts around each other are told, once, with their product."""
+"""Nested retry loops are reported once, with the product of their attempts."""
 
 import asyncio
 
@@ -15,7 +15,7 @@ def clock(resilient_clock, monkeypatch):
     return resilient_clock
 
 
-def told(events):
+def reported(events):
     return [event.sentence() for event in events.named("retry.multiplied")]
 
 
@@ -29,16 +29,16 @@ def test_a_retry_inside_a_retry_names_the_stack_and_the_product(resilient_events
         page()
 
     month.outcome()
-    assert told(resilient_events) == [
+    assert reported(resilient_events) == [
         "retries multiply: month (5 attempts) × page (4 attempts) = up to 20 attempts; keep one of these loops"
     ]
     (event,) = resilient_events.named("retry.multiplied")
     assert (event.operation, event.attempts) == ("page", 20)
     month.outcome()
-    assert len(told(resilient_events)) == 1
+    assert len(reported(resilient_events)) == 1
 
 
-def test_it_is_told_although_everything_goes_well(resilient_events):
+def test_it_is_reported_even_if_everything_succeeds(resilient_events):
     @resilient(retry=2)
     def page():
         return "page"
@@ -48,7 +48,7 @@ def test_it_is_told_although_everything_goes_well(resilient_events):
         return page()
 
     assert month() == "page"
-    assert len(told(resilient_events)) == 1
+    assert len(reported(resilient_events)) == 1
 
 
 def test_coroutines_are_no_different(resilient_events):
@@ -61,10 +61,10 @@ def test_coroutines_are_no_different(resilient_events):
         return await page()
 
     assert asyncio.run(month()) == "page"
-    assert len(told(resilient_events)) == 1
+    assert len(reported(resilient_events)) == 1
 
 
-def test_what_lies_between_and_makes_one_attempt_is_not_named(resilient_events):
+def test_a_call_between_them_that_makes_one_attempt_is_not_named(resilient_events):
     @resilient(retry=2)
     def page():
         return "page"
@@ -78,7 +78,7 @@ def test_what_lies_between_and_makes_one_attempt_is_not_named(resilient_events):
         return day()
 
     month()
-    assert told(resilient_events) == [
+    assert reported(resilient_events) == [
         "retries multiply: month (2 attempts) × page (2 attempts) = up to 4 attempts; keep one of these loops"
     ]
 
@@ -86,7 +86,7 @@ def test_what_lies_between_and_makes_one_attempt_is_not_named(resilient_events):
 def test_a_hedged_retry_is_one_loop_of_all_its_attempts(resilient_events):
     page = resilient(hedge=10, retry=3, idempotent=True)(lambda: "page")
     assert page() == "page"
-    assert told(resilient_events) == []
+    assert reported(resilient_events) == []
     assert Pipeline(Retry(attempts=3), Hedge(10)).most_attempts == 6
 
 
@@ -101,12 +101,12 @@ def test_the_loops_of_an_orchestrator_count_too(resilient_events):
 
     with use_host(Looping()):
         page.outcome()
-    assert told(resilient_events) == [
+    assert reported(resilient_events) == [
         "retries multiply: flow train (3 attempts) × page (3 attempts) = up to 9 attempts; keep one of these loops"
     ]
 
 
-def test_a_loop_that_no_number_limits_makes_the_product_unlimited(resilient_events):
+def test_an_unlimited_loop_makes_the_product_unlimited(resilient_events):
     from tenacity import stop_after_delay
 
     @resilient(retry=2)
@@ -118,7 +118,7 @@ def test_a_loop_that_no_number_limits_makes_the_product_unlimited(resilient_even
         return page()
 
     month()
-    assert told(resilient_events) == [
+    assert reported(resilient_events) == [
         (
             "retries multiply: month (any number of attempts) × page (2 attempts) = any number of attempts;"
             " keep one of these loops"
@@ -127,7 +127,7 @@ def test_a_loop_that_no_number_limits_makes_the_product_unlimited(resilient_even
     assert resilient_events.named("retry.multiplied")[0].attempts == 0
 
 
-def test_one_retry_alone_is_no_stack(drive, flaky, resilient_events):
+def test_a_single_retry_is_no_stack(drive, flaky, resilient_events):
     drive(flaky(ConnectionError()), retry=3)()
     drive(flaky(), deadline=5)()
-    assert told(resilient_events) == []
+    assert reported(resilient_events) == []

@@ -1,4 +1,4 @@
-"""Outcomes own their errors: raising one twice, or keeping one, costs nothing else."""
+"""Outcomes own their errors: raising one twice, or keeping one, keeps nothing else alive."""
 
 import gc
 import traceback
@@ -16,7 +16,7 @@ class Payload:
 
 @pytest.fixture
 def no_gc():
-    """Only reference counts free anything: what a cycle holds stays."""
+    """Disable the garbage collector, so that a cycle keeps its objects alive."""
     gc.collect()
     gc.disable()
     yield
@@ -46,7 +46,7 @@ def raised_by(outcome):
     return info.value
 
 
-def test_an_ok_gives_its_value_and_knows_its_attempt():
+def test_an_ok_has_its_value_and_its_attempt():
     assert Ok(7).unwrap() == 7
     assert Ok(7).attempts == 1
 
@@ -55,7 +55,7 @@ def test_a_degraded_outcome_gives_the_stand_in():
     assert Degraded(7, ValueError()).unwrap() == 7
 
 
-def test_a_failed_outcome_raises_the_very_error_with_its_own_frames():
+def test_a_failed_outcome_raises_the_same_error_with_its_frames():
     outcome = caught()
     error = raised_by(outcome)
     assert error is outcome.error
@@ -85,7 +85,7 @@ def test_outcomes_can_be_matched():
     assert found == ["ok 1", "degraded 2 KeyError", "value error", "failed"]
 
 
-def test_without_traceback_cuts_frames_off_every_linked_error():
+def test_without_traceback_removes_frames_from_every_linked_error():
     def tangled():
         try:
             try:
@@ -121,7 +121,7 @@ def test_without_traceback_reaches_the_errors_of_a_group():
     assert [part.__traceback__ for part in parts] == [None, None]
 
 
-def test_without_traceback_survives_errors_that_name_each_other():
+def test_without_traceback_handles_errors_that_refer_to_each_other():
     first, second = ValueError("first"), ValueError("second")
     first.__context__, second.__context__ = second, first
     assert without_traceback(first) is first
@@ -133,7 +133,7 @@ def test_without_traceback_survives_errors_that_name_each_other():
     ids=["bare", "retry", "limits"],
 )
 @pytest.mark.filterwarnings("ignore:.*is sync and has a timeout")
-def test_an_error_that_is_dropped_frees_the_arguments_at_once(drive, options, no_gc, resilient_clock):
+def test_a_dropped_error_frees_the_arguments_at_once(drive, options, no_gc, resilient_clock):
     def fail(payload):
         raise ConnectionError
 
@@ -148,7 +148,7 @@ def test_an_error_that_is_dropped_frees_the_arguments_at_once(drive, options, no
             del payload
         return watched()
 
-    async def acall():  # within the loop: asyncio.run makes a cycle of its own
+    async def acall():  # within the loop: asyncio.run makes a cycle itself
         payload = Payload()
         watched = weakref.ref(payload)
         try:

@@ -1,4 +1,4 @@
-"""Composing policies: order, explaining, crossing to other processes."""
+"""Composing policies: order, `explain`, pickling."""
 
 import asyncio
 import pickle
@@ -33,7 +33,7 @@ from resilient_tasks.core.pipeline import ORDER
 
 
 class Named(Policy):
-    """Writes its name down on the way in and out."""
+    """Records its name on the way in and out."""
 
     def __init__(self, name, seen, slot="custom"):
         self.name, self.seen = name, seen
@@ -62,7 +62,7 @@ def test_a_decorator_sorts_policies_into_the_canonical_order(drive):
     assert seen[: len(ORDER)] == [f"{slot} in" for slot in ORDER]
 
 
-def test_policies_of_ones_own_keep_their_order_among_themselves(drive):
+def test_custom_policies_keep_their_relative_order(drive):
     seen = []
     drive(lambda: None, policies=[Named("z", seen), Named("a", seen)])()
     assert seen[:2] == ["z in", "a in"]
@@ -112,7 +112,7 @@ def test_only_policies_make_a_pipeline():
 
 
 class Alike:
-    """Has all that a policy has, without deriving from one."""
+    """Has all members of a policy without deriving from `Policy`."""
 
     slot = "custom"
     repeats = needs_idempotent = reacts_only = False
@@ -125,11 +125,11 @@ class Alike:
         return Ok(f"around {outcome.value}")
 
 
-def test_what_has_all_that_a_policy_has_is_one(drive):
+def test_an_object_with_all_members_of_a_policy_is_one(drive):
     assert drive(lambda: "fn", policies=[Alike()])() == "around fn"
 
 
-def test_what_lacks_one_of_a_policys_members_is_none(monkeypatch):
+def test_an_object_that_lacks_a_member_of_a_policy_is_none(monkeypatch):
     monkeypatch.delattr(Alike, "describe")
     with pytest.raises(PolicyError, match="made of policies such as Retry"):
         Pipeline(Alike())
@@ -154,7 +154,7 @@ def test_a_policy_that_raises_has_failed_the_call(drive, resilient_events):
     assert resilient_events.names == ["call.failed"]
 
 
-def test_a_failed_call_is_told_once_with_its_kind(drive, resilient_events):
+def test_a_failed_call_is_reported_once_with_its_kind(drive, resilient_events):
     def fail():
         raise ConnectionError("refused")
 
@@ -182,7 +182,7 @@ class TestExplain:
             ),
         ]
 
-    def test_it_says_what_each_policy_will_do(self):
+    def test_it_describes_each_policy(self):
         schema = pa.DataFrameSchema({})
         pipeline = Pipeline(
             Notify([Console(), Slack(channel="#ml")]),
@@ -192,7 +192,7 @@ class TestExplain:
             Validate(input=schema, output=schema, on_invalid="drop"),
             Chaos(0.25, latency=2, outcome=sorted, seed=4),
         )
-        told = explain(pipeline)
+        text = explain(pipeline)
         for part in (
             "notify: console, slack:#ml",
             "fallback: sorted, max",
@@ -201,7 +201,7 @@ class TestExplain:
             "validate input and output: on_invalid='drop'",
             "chaos: 25% of attempts, latency of 2 s and outcome sorted, seed 4",
         ):
-            assert part in told
+            assert part in text
 
     @pytest.mark.parametrize(
         ("policies", "remark"),
@@ -216,14 +216,14 @@ class TestExplain:
             ),
         ],
     )
-    def test_it_names_what_is_unusual_about_the_order_and_what_that_costs(self, policies, remark):
+    def test_it_remarks_on_an_unusual_order_and_its_cost(self, policies, remark):
         assert remark in explain(Pipeline(*policies)).splitlines()[-1]
         assert explain(Pipeline(*policies)).splitlines()[-1].startswith("! ")
 
     def test_the_usual_order_needs_no_remark(self):
         assert "!" not in explain(Pipeline(Fallback(value=0), Deadline(9), Retry(), Timeout(1)))
 
-    def test_a_policy_of_ones_own_is_told_by_its_repr(self):
+    def test_a_custom_policy_is_described_by_its_repr(self):
         assert explain(Pipeline(Named("mine", []))).startswith("1. mine\n")
 
     def test_anything_else_is_refused(self):
@@ -250,7 +250,7 @@ POLICIES = [
 
 
 @pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: type(policy).__name__)
-def test_every_policy_crosses_to_another_process(policy):
+def test_every_policy_can_be_pickled_into_another_process(policy):
     copy = pickle.loads(cloudpickle.dumps(policy))
     assert type(copy) is type(policy)
     assert copy.describe().partition("<")[0] == policy.describe().partition("<")[0]
@@ -301,7 +301,7 @@ def test_a_decorated_function_works_in_another_process(tmp_path, drive):
     assert done.stdout.splitlines() == ["('x', 2)", "1. deadline: 60 s for all attempts and waits"], done.stderr
 
 
-def test_a_decorated_function_without_limits_crosses_too():
+def test_a_decorated_function_without_limits_works_there_too():
     decorated = resilient(retry=2)(lambda n: 2 * n)
     copy = cloudpickle.loads(cloudpickle.dumps(decorated))
     assert copy(4) == 8

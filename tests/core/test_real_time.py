@@ -38,7 +38,7 @@ def by_time_machine():
     params=[by_mocks, by_freezegun, by_freezegun_with_real_loops, by_time_machine], ids=lambda way: way.__name__
 )
 def frozen(request):
-    """Does something in frozen time, in a thread of its own: what does not end fails the test."""
+    """Run something in frozen time, in another thread: the test fails if it does not end."""
     freezers = request.param()
 
     def do(work):
@@ -141,7 +141,7 @@ def test_a_timer_of_a_loop_that_was_closed_in_the_meantime_is_forgotten():
     assert not any(isinstance(thread, threading.Timer) for thread in threading.enumerate())
 
 
-def test_the_clock_is_real_where_the_package_is_first_imported_in_frozen_time():
+def test_the_clock_is_real_even_if_the_package_is_first_imported_in_frozen_time():
     script = (
         "from unittest import mock\n"
         "with mock.patch('time.monotonic', return_value=5.0), mock.patch('time.time', return_value=5.0):\n"
@@ -153,4 +153,4 @@ def test_the_clock_is_real_where_the_package_is_first_imported_in_frozen_time():
         "event = TimeoutExceeded(operation='f', policy='timeout', limit=1.0, stopped=True, abandoned=False)\n"
         "assert event.time > 1e9\n"
     )
-    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)  # this very interpreter
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)  # the same interpreter

@@ -1,4 +1,4 @@
-"""The two ways of driving one pipeline."""
+"""Driving a pipeline sync and async."""
 
 import asyncio
 
@@ -10,7 +10,7 @@ from resilient_tasks.core.outcome import Failed
 
 
 class Suspends(Policy):
-    """A policy that awaits what a sync pipeline cannot give it."""
+    """A policy that awaits something that a sync pipeline cannot wait for."""
 
     async def around(self, call, proceed):
         await asyncio.sleep(0)
@@ -31,7 +31,7 @@ def test_a_policy_that_suspends_fails_the_same_way_without_a_decorator():
         Pipeline(Suspends()).call(lambda: "done")
 
 
-def test_a_coroutine_that_was_driven_in_vain_is_closed():
+def test_a_coroutine_that_suspends_is_closed():
     closed = []
 
     async def suspends():
@@ -63,7 +63,7 @@ def test_an_async_runtime_awaits_what_is_awaitable():
 
 
 @pytest.mark.parametrize("signal", [KeyboardInterrupt, SystemExit, asyncio.CancelledError])
-def test_what_is_no_exception_flies_past_every_policy(drive, signal, resilient_events):
+def test_a_base_exception_passes_every_policy(drive, signal, resilient_events):
     def stop():
         raise signal
 
@@ -74,7 +74,7 @@ def test_what_is_no_exception_flies_past_every_policy(drive, signal, resilient_e
 
 
 @pytest.mark.parametrize("how", [runtime.SYNC, runtime.ASYNC], ids=["sync", "async"])
-def test_a_wait_of_nothing_asks_no_clock(how, resilient_clock):
+def test_a_wait_of_zero_reads_no_clock(how, resilient_clock):
     run = asyncio.run if how is runtime.ASYNC else runtime.drive
     run(how.sleep(0))
     run(how.sleep(-1))

@@ -1,4 +1,4 @@
-"""A limit leaves no lock taken: where code may be interrupted, and what is released after it."""
+"""A limit leaves no lock held: where code may be interrupted, and what is released afterwards."""
 
 import contextlib
 import io
@@ -21,7 +21,7 @@ CALLS = 30
 
 
 class SlowToLock(logging.StreamHandler):
-    """Takes its lock, and is then a while about it: where an interrupt would hit it, time and again."""
+    """Takes its lock slowly, so that an interrupt hits it often."""
 
     def acquire(self):
         super().acquire()
@@ -36,7 +36,7 @@ class SlowToLock(logging.StreamHandler):
 
 @pytest.fixture(params=["main thread", "worker thread"])
 def interrupted(request):
-    """Calls a function, which never ends, again and again under a short limit, in one of the two threads."""
+    """Calls a function that never ends repeatedly under a short limit, in one of two threads."""
 
     def each(function):
         @resilient(timeout=0.01)
@@ -61,7 +61,7 @@ def interrupted(request):
 
 
 def works_elsewhere(function):
-    """Tell whether another thread can call the function to its end."""
+    """Return whether another thread can complete a call of the function."""
     other = threading.Thread(target=function, daemon=True)
     other.start()
     other.join(5)
@@ -70,7 +70,7 @@ def works_elsewhere(function):
 
 @pytest.fixture
 def logger():
-    return logging.Logger("tight")  # noqa: LOG001  # one that no other test sees
+    return logging.Logger("tight")  # noqa: LOG001  # not shared with other tests
 
 
 @pytest.mark.parametrize("handler", [logging.StreamHandler, SlowToLock])
@@ -129,7 +129,7 @@ def test_a_lock_of_the_users_own_is_free_afterwards(interrupted, kind, way):
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="Windows has no such timer")
-def test_an_interrupt_that_comes_while_the_one_before_is_put_off_leaves_no_lock_taken(monkeypatch):
+def test_an_interrupt_while_the_previous_one_is_postponed_leaves_no_lock_taken(monkeypatch):
     put_off = interrupt._interrupt
 
     def put_off_and_stand_still(*about):
@@ -167,7 +167,7 @@ def test_a_queue_can_be_used_afterwards(interrupted):
 
 
 class Moment:
-    """Asks, where it is called, whether that is a place to be interrupted."""
+    """Records whether the code that calls it may be interrupted there."""
 
     def __init__(self):
         self.safe = []
@@ -181,12 +181,12 @@ class Moment:
         pass
 
 
-def test_what_runs_right_after_a_lock_was_taken_is_no_place_for_it():
+def test_code_right_after_taking_a_lock_is_unsafe():
     moment = Moment()
     moment.look()
     moment.acquire()
     moment.acquire(
-        # on a line of its own
+        # on its own line
     )
     moment.look()
     assert moment.safe == [True, False, False, True]
@@ -195,14 +195,14 @@ def test_what_runs_right_after_a_lock_was_taken_is_no_place_for_it():
 @pytest.mark.parametrize(
     "name", ["acquire", "_acquireLock", "release", "__enter__", "__exit__", "__aexit__", "__del__"]
 )
-def test_a_function_that_takes_or_gives_back_a_lock_is_no_place_for_it(name):
+def test_a_function_that_takes_or_releases_a_lock_is_unsafe(name):
     moment, found = Moment(), {}
     exec(f"def {name}(): moment.look()", {"moment": moment}, found)  # a name that varies
     found[name]()
     assert moment.safe == [False]
 
 
-def test_a_callback_of_the_collector_is_no_place_for_it():
+def test_a_callback_of_the_garbage_collector_is_unsafe():
     moment, found = Moment(), {}
     exec("def callback(): moment.look()", {"moment": moment, "__name__": "weakref"}, found)
     found["callback"]()
@@ -219,7 +219,7 @@ def test_a_callback_of_the_collector_is_no_place_for_it():
         ("the_users_own", "take", True),
     ],
 )
-def test_code_that_takes_a_slot_or_gives_it_back_is_no_place_for_it(module, name, safe):
+def test_code_that_takes_a_slot_or_gives_it_back_is_unsafe(module, name, safe):
     moment = Moment()
     found = {"__name__": module, "moment": moment}
     exec(f"def {name}(): moment.look()", found)
@@ -240,7 +240,7 @@ def test_a_slot_is_given_back_wherever_the_limit_around_the_call_comes():
         taking()
 
 
-def test_a_wait_in_a_condition_is_a_place_for_it_whose_lock_comes_back():
+def test_a_wait_in_a_condition_is_safe_and_its_lock_is_restored():
     condition, frames = threading.Condition(), []
 
     def waits():
@@ -262,7 +262,7 @@ def test_a_wait_in_a_condition_is_a_place_for_it_whose_lock_comes_back():
     assert frames == [True]
 
 
-def test_patience_ends_where_code_stands_still_in_c_and_where_it_never_comes_out():
+def test_postponing_ends_if_code_waits_in_c_and_if_it_never_becomes_safe():
     patience, frame = safe_points.Postponement(), None
 
     def acquire():
@@ -274,7 +274,7 @@ def test_patience_ends_where_code_stands_still_in_c_and_where_it_never_comes_out
     assert True in looks[1:]
     assert looks[0] is False
     endless = safe_points.Postponement()
-    frames = [sys._getframe()] * 2  # never mind which: it is made to look as if it moved
+    frames = [sys._getframe()] * 2  # any frame, made to look as if it moved
 
     def moves(number):
         endless._seen = (None, number)
@@ -295,7 +295,7 @@ def test_patience_ends_where_code_stands_still_in_c_and_where_it_never_comes_out
         ("enter_order", True),
     ],
 )
-def test_only_what_is_named_as_code_for_locks_puts_an_interrupt_off(name, safe):
+def test_only_code_named_after_locks_postpones_an_interrupt(name, safe):
     named = {}
     exec(f"import sys\ndef {name}(): return sys._getframe()", named)
     assert safe_points.is_safe(named[name](), test_code_with_no_frame_may_be_interrupted.__code__) is safe
@@ -312,7 +312,7 @@ class Holder:
 
 
 def careless():
-    """Make a function that takes two locks and never comes to give them back, and one that tells who can have them."""
+    """Return a function that takes two locks and never releases them, and one that returns which are free."""
     holder, handler = Holder(), logging.StreamHandler(io.StringIO())
 
     def take():
@@ -328,7 +328,7 @@ def careless():
     return take, use
 
 
-def test_a_reentrant_lock_that_is_left_taken_is_released_with_the_work():
+def test_a_reentrant_lock_left_held_is_released_with_the_work():
     take, use = careless()
     assert resilient(timeout=0.05)(take).outcome().error.stopped
     assert works_elsewhere(use)
@@ -346,7 +346,7 @@ def test_a_lock_that_the_code_around_holds_stays_taken():
         assert lock._is_owned()
 
 
-def test_a_thread_that_went_on_is_not_interrupted_where_nothing_has_looked(monkeypatch):
+def test_a_thread_that_went_on_is_not_interrupted_at_an_unchecked_place(monkeypatch):
     looks = []
 
     def never_safe(frame, end):
@@ -367,25 +367,25 @@ def test_a_thread_that_went_on_is_not_interrupted_where_nothing_has_looked(monke
 
 @pytest.mark.skipif(sys.version_info < (3, 13), reason="earlier, it is raised where the thread stands")
 def test_the_place_after_the_next_call_counts_too():
-    class Asks:
+    class Probe:
         def look(self):
             return safe_points.goes_on_safely(sys._getframe(1))
 
-    asks, lock = Asks(), threading.Lock()
+    probe, lock = Probe(), threading.Lock()
 
     def before_a_lock():
-        safe = asks.look()
+        safe = probe.look()
         lock.acquire()  # one line
         lock.release()
         return safe
 
     def before_the_end_of_a_block():
         with lock:
-            safe = asks.look()
+            safe = probe.look()
         return safe  # noqa: RET504  # the block ends in between
 
     def before_anything_else():
-        safe = asks.look()
+        safe = probe.look()
         len("")
         return safe
 
@@ -425,8 +425,8 @@ print(*errors, sep="\\n", flush=True)
 """
 
 
-def test_a_process_that_stood_still_at_its_limit_is_told_truly():
-    process = subprocess.Popen(  # this very interpreter
+def test_a_process_paused_at_its_limit_is_reported_accurately():
+    process = subprocess.Popen(  # the same interpreter
         [sys.executable, "-c", STANDS_STILL], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
     with process:
@@ -434,14 +434,14 @@ def test_a_process_that_stood_still_at_its_limit_is_told_truly():
         process.send_signal(signal.SIGSTOP)
         time.sleep(1.5)
         process.send_signal(signal.SIGCONT)
-        told = process.stdout.read().splitlines()
-    assert len(told) == 3
-    for line in told:
+        lines = process.stdout.read().splitlines()
+    assert len(lines) == 3
+    for line in lines:
         assert "exceeded its timeout of 0.8 s" in line
         assert "its process was paused" in line
 
 
-def test_the_limits_of_this_module_are_no_longer_than_what_counts_as_late():
+def test_postponing_an_interrupt_never_makes_it_late():
     assert safe_points.PAUSE * safe_points.LOOKS < interrupt.LATE
     assert threads._GRACE < interrupt.LATE
 

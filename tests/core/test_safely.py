@@ -1,4 +1,4 @@
-"""What a user gave is looked at without stumbling over it."""
+"""A user's object is read without failing because of it."""
 
 import dataclasses
 
@@ -45,15 +45,15 @@ def test_the_remark_does_not_need_arguments_that_can_be_shown():
     assert safely.shown(NoRepr()) == "<NoRepr whose __repr__ raised RuntimeError>"
 
 
-def test_a_huge_text_is_cut_at_a_gap_and_says_how_much_is_missing():
-    said = safely.text(ValueError("word " * 200_000))
-    assert len(said) < safely.LONGEST + 100
-    assert said.startswith("word word")
-    assert said.endswith(" characters)")
-    assert "word… (and 980,00" in said
+def test_a_huge_text_is_cut_at_a_space_with_a_remark_on_its_length():
+    result = safely.text(ValueError("word " * 200_000))
+    assert len(result) < safely.LONGEST + 100
+    assert result.startswith("word word")
+    assert result.endswith(" characters)")
+    assert "word… (and 980,00" in result
 
 
-def test_a_huge_text_without_a_gap_is_cut_all_the_same():
+def test_a_huge_text_without_a_space_is_cut_all_the_same():
     assert safely.text(ValueError("x" * 1_000_000)) == "x" * safely.LONGEST + "… (and 980,000 more characters)"
 
 
@@ -67,7 +67,7 @@ def test_an_attribute_that_cannot_be_read_is_missing():
 
 
 @pytest.mark.parametrize("there", [None, {}, {"ResponseMetadata": None}, {"ResponseMetadata": [1]}, 3])
-def test_an_item_is_missing_where_anything_on_the_way_is(there):
+def test_an_item_is_missing_if_any_mapping_on_the_way_is(there):
     assert safely.item(there, "ResponseMetadata", "HTTPStatusCode") is None
 
 

@@ -1,4 +1,4 @@
-"""The in-memory store, held against a plain model; states in a store that may be gone; the counter on them."""
+"""The in-memory store against a plain model; states in an unreliable store; a counter on them."""
 
 import threading
 import time
@@ -22,7 +22,7 @@ VALUES = st.binary(max_size=2)
 
 
 class MemoryStoreMachine(RuleBasedStateMachine):
-    """Any sequence of writes and waits: the store answers as a dict of values and times of expiry would."""
+    """For any sequence of writes and waits, the store behaves like a dict of values and times of expiry."""
 
     def __init__(self):
         super().__init__()
@@ -75,7 +75,7 @@ def test_a_count_goes_up_by_one_each_time(resilient_clock):
     assert count("others") == 1
 
 
-def test_a_count_begins_anew_once_its_time_is_over(resilient_clock):
+def test_a_count_restarts_once_it_has_expired(resilient_clock):
     assert [count("calls", ttl=10), count("calls", ttl=10)] == [1, 2]
     resilient_clock.advance(10)
     assert count("calls", ttl=10) == 1
@@ -89,7 +89,7 @@ def test_the_time_of_a_count_runs_from_its_first_event_not_from_its_last(resilie
     assert counts == [1, 2, 3, 1, 2, 3]
 
 
-def test_no_thread_is_lost_from_a_count(resilient_clock):
+def test_no_threads_count_is_lost(resilient_clock):
     numbers = []
     threads = [
         threading.Thread(target=lambda: numbers.extend(count("calls", ttl=60) for _ in range(200))) for _ in range(8)
@@ -102,7 +102,7 @@ def test_no_thread_is_lost_from_a_count(resilient_clock):
 
 
 class Unreliable(MemoryStore):
-    """A store that answers only while it is `up`, and does `first` what another process did in the meantime."""
+    """A store that answers only while it is `up`, and first calls `first`, as another process would."""
 
     def __init__(self):
         super().__init__()
@@ -138,11 +138,11 @@ def unreliable():
 
 
 def letter(what):
-    """Give a change that appends to the state, and returns what it was."""
+    """Return a step that appends to the state, and returns the previous one."""
     return lambda state, _: ((state or b"") + what, state)
 
 
-def test_what_another_process_put_in_the_meantime_is_not_lost(unreliable):
+def test_a_concurrent_write_of_another_process_is_not_lost(unreliable):
     store, states = unreliable
     states.update("k", letter(b"a"))
     store.first = lambda: MemoryStore.swap(store, "k", b"a", b"ab")
@@ -150,7 +150,7 @@ def test_what_another_process_put_in_the_meantime_is_not_lost(unreliable):
     assert store.get("k") == b"abc"
 
 
-def test_what_was_put_last_is_only_a_guess(unreliable):
+def test_the_last_written_value_is_only_a_guess(unreliable):
     store, states = unreliable
     states.update("k", letter(b"a"))
     MemoryStore.swap(store, "k", b"a", b"other")
@@ -160,7 +160,7 @@ def test_what_was_put_last_is_only_a_guess(unreliable):
     assert states.get("k") == b"another"
 
 
-def test_a_change_that_the_store_made_although_its_answer_was_lost_is_not_made_twice(unreliable):
+def test_a_change_whose_answer_was_lost_is_not_made_twice(unreliable):
     store, states = unreliable
     states.update("k", letter(b"a"))
 
@@ -174,7 +174,7 @@ def test_a_change_that_the_store_made_although_its_answer_was_lost_is_not_made_t
     assert states.is_available
 
 
-def test_a_store_that_is_gone_is_replaced_by_memory_told_once_and_comes_back(unreliable, resilient_events):
+def test_a_lost_store_is_replaced_by_memory_reported_once_and_regained(unreliable, resilient_events):
     store, states = unreliable
     states.update("k", letter(b"shared"))
     store.up = False
@@ -191,7 +191,7 @@ def test_a_store_that_is_gone_is_replaced_by_memory_told_once_and_comes_back(unr
     assert regained.seconds > 0
 
 
-def test_a_store_that_comes_and_goes_has_to_answer_for_ever_longer_before_it_counts_as_back(unreliable, monkeypatch):
+def test_a_flapping_store_has_to_answer_for_longer_each_time_before_it_counts_as_back(unreliable, monkeypatch):
     store, states = unreliable
     trials = []
 
@@ -215,7 +215,7 @@ def test_a_store_that_comes_and_goes_has_to_answer_for_ever_longer_before_it_cou
     assert trials[-1] == 0.0
 
 
-def test_what_a_process_knew_of_a_store_that_goes_again_at_once_is_not_forgotten(unreliable):
+def test_the_state_of_a_store_that_is_lost_again_at_once_is_not_forgotten(unreliable):
     store, states = unreliable
     store.up = False
     states.update("k", letter(b"alone"))
@@ -244,7 +244,7 @@ def test_a_store_is_back_when_it_keeps_as_many_bytes_as_it_could_not_keep(unreli
     assert kept == []
 
 
-def test_a_store_that_was_away_for_a_moment_is_not_told(unreliable, resilient_events):
+def test_a_store_lost_for_a_moment_is_not_reported(unreliable, resilient_events):
     store, states = unreliable
     states.update("k", letter(b"x"))
     store.up = False
@@ -255,7 +255,7 @@ def test_a_store_that_was_away_for_a_moment_is_not_told(unreliable, resilient_ev
     assert resilient_events == []
 
 
-def test_a_store_is_not_asked_for_any_more_once_it_is_closed(unreliable):
+def test_a_closed_store_is_not_used_again(unreliable):
     store, states = unreliable
     store.up = False
     states.get("k")
@@ -267,7 +267,7 @@ def test_a_store_is_not_asked_for_any_more_once_it_is_closed(unreliable):
 
 
 class Busy(Unreliable):
-    """A store whose states others keep changing, while they are at it."""
+    """A store whose states others keep changing."""
 
     others_are_at_it = False
 
@@ -277,7 +277,7 @@ class Busy(Unreliable):
 
 @pytest.fixture
 def busy(resilient_events):
-    """States in a `Busy` store that hold `k`, and wait 10 ms for others. The store is never told to be lost."""
+    """States in a `Busy` store that hold `k`, and wait 10 ms for others. The store is never reported as lost."""
     store = Busy()
     states = States(store, "busy", bound=0.001)
     wait_for(lambda: states.is_available)
@@ -287,7 +287,7 @@ def busy(resilient_events):
     assert resilient_events == []
 
 
-def test_others_who_never_stop_changing_a_state_do_not_hold_a_call_up_and_the_store_is_kept(busy):
+def test_constant_changes_by_others_do_not_delay_a_call_and_the_store_is_kept(busy):
     store, states = busy
     store.others_are_at_it = True
     assert states.update("k", letter(b"x")) == b"known"
@@ -296,7 +296,7 @@ def test_others_who_never_stop_changing_a_state_do_not_hold_a_call_up_and_the_st
     assert states.get("k") == b"known"
 
 
-def test_threads_that_wait_too_long_for_their_turn_go_by_what_is_known_and_the_store_is_kept(busy):
+def test_threads_that_wait_too_long_use_the_cached_state_and_the_store_is_kept(busy):
     _, states = busy
     with states._turn:
         assert states.update("k", letter(b"x")) == b"known"
@@ -304,7 +304,7 @@ def test_threads_that_wait_too_long_for_their_turn_go_by_what_is_known_and_the_s
     assert states.get("k") == b"known"
 
 
-def test_what_a_busy_store_was_not_told_is_told_once_it_is_free(busy):
+def test_updates_that_a_busy_store_missed_are_sent_once_it_is_free(busy):
     store, states = busy
     told = threading.Event()
     states.on_regained.append(lambda: states.update("k", letter(b"!")) and told.set())
@@ -331,7 +331,7 @@ def test_after_a_call_that_waited_for_a_busy_store_in_vain_the_next_ones_wait_fo
     assert given == [pytest.approx(0.02), 0.002]
 
 
-def test_the_setting_names_the_store_without_its_password():
+def test_a_store_is_displayed_without_its_password():
     assert opened_by("redis://me:secret@host:6379/0", 0.05)[1] == "redis://host:6379/0"
     assert opened_by("sqlite:////data/states.db", 0.05)[1] == "sqlite:////data/states.db"
     own = MemoryStore()
@@ -345,7 +345,7 @@ def test_a_change_of_the_setting_opens_the_other_store(own_settings, tmp_path, m
     own_settings(store=f"sqlite:///{tmp_path}/a.db", store_timeout=5)
     assert shared_states.states().is_shared
     assert count("calls") == 1
-    own_settings(store=f"sqlite:///{tmp_path}/a.db")  # an equal one is the same one
+    own_settings(store=f"sqlite:///{tmp_path}/a.db")  # an equal setting means the same store
     assert count("calls") == 2
     own_settings(store="memory:")
     assert count("calls") == 1
@@ -353,14 +353,14 @@ def test_a_change_of_the_setting_opens_the_other_store(own_settings, tmp_path, m
 
 
 def wait_for(condition):
-    """Wait for another thread, which has nothing to wait for itself."""
+    """Wait until another thread has made the condition true."""
     until = time.monotonic() + 10
     while not condition():
         assert time.monotonic() < until
         time.sleep(0.001)
 
 
-def test_who_asked_last_is_told_when_the_store_is_back(unreliable):
+def test_the_last_user_is_notified_when_the_store_is_back(unreliable):
     store, states = unreliable
     told = []
     states.on_regained.append(lambda: told.append(states.is_available))
@@ -371,7 +371,7 @@ def test_who_asked_last_is_told_when_the_store_is_back(unreliable):
     wait_for(lambda: told == [True])
 
 
-def test_a_store_that_is_there_too_late_is_told(resilient_events):
+def test_a_store_that_connects_too_late_is_reported(resilient_events):
     store = Unreliable()
     begin = threading.Event()
     store.connect = lambda: begin.wait(10)
@@ -383,7 +383,7 @@ def test_a_store_that_is_there_too_late_is_told(resilient_events):
     states.close()
 
 
-def test_where_nothing_stands_in_a_question_that_is_not_answered_raises(resilient_events, monkeypatch):
+def test_without_a_fallback_a_store_that_does_not_answer_raises(resilient_events, monkeypatch):
     store = Unreliable()
     states = States(store, "incidents.db", bound=0.01, stand_in=False)
     wait_for(lambda: states.is_available)
@@ -391,7 +391,7 @@ def test_where_nothing_stands_in_a_question_that_is_not_answered_raises(resilien
     store.up = False
     with pytest.raises(StoreUnavailable, match=r"incidents\.db does not answer"):
         states.get("k")
-    assert resilient_events == []  # what waits is none the worse for a moment
+    assert resilient_events == []  # a moment harms no waiting update
     monkeypatch.setattr(failover, "_MOMENT", 0.0)
     with pytest.raises(StoreUnavailable):
         states.update("k", letter(b"y"))
@@ -403,7 +403,7 @@ def test_where_nothing_stands_in_a_question_that_is_not_answered_raises(resilien
     states.close()
 
 
-def test_where_nothing_stands_in_a_call_waits_no_longer_for_its_turn_than_it_was_told_to():
+def test_without_a_fallback_a_call_waits_no_longer_for_its_turn_than_its_bound():
     states = States(MemoryStore(), "memory", bound=10, patience=0.01, stand_in=False)
     with states._turn, pytest.raises(StoreUnavailable):
         states.get("k")

@@ -1,4 +1,4 @@
-"""The virtual clock and the record of events, as tests use them."""
+"""The virtual clock and the recorded events, as tests use them."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,7 @@ from resilient_tasks.core.execution.clock import SystemClock, now, use_clock
 from resilient_tasks.testing import RecordedEvents, VirtualClock
 
 
-def test_a_wait_passes_at_once_and_is_recorded():
+def test_a_wait_ends_at_once_and_is_recorded():
     clock = VirtualClock(start=100)
     clock.sleep(3600)
     clock.sleep(0.5)

@@ -1,4 +1,4 @@
-"""A waiting call ends when a flag cancels its run: no exception from outside reaches a waiting thread."""
+"""A waiting call ends if a flag cancels its run: no exception from outside reaches a waiting thread."""
 
 import asyncio
 import copyreg
@@ -14,17 +14,17 @@ from resilient_tasks.core.host import Host, use_host
 
 
 class CancelledRunError(BaseException):
-    """The error that an orchestrator raises in a cancelled run."""
+    """Raised by an orchestrator in a cancelled run."""
 
 
 @pytest.fixture
 def cancelled():
-    """A run that is cancelled at the second check."""
-    asked = []
+    """A run that is cancelled at its second check."""
+    checks = []
 
     def check():
-        asked.append(time.monotonic())
-        if len(asked) > 1:
+        checks.append(time.monotonic())
+        if len(checks) > 1:
             raise CancelledRunError
 
     class Cancelling(Host):
@@ -32,7 +32,7 @@ def cancelled():
             return check
 
     with use_host(Cancelling()):
-        yield asked
+        yield checks
 
 
 def failing():
@@ -58,15 +58,15 @@ def test_no_attempt_follows_without_a_wait_either(drive, cancelled):
     assert len(tries) == 2
 
 
-def test_a_coroutine_that_nothing_but_its_cancellation_can_end_sleeps_undisturbed():
+def test_a_coroutine_that_only_a_cancellation_can_end_sleeps_undisturbed():
     waited = asyncio.run(asyncio.wait_for(clock.asleep(0.01), 1))
     assert waited is None
 
 
-def test_a_failed_outcome_crosses_into_another_process_without_its_traceback(drive):
+def test_a_failed_outcome_is_pickled_without_its_traceback(drive):
     failed = drive(failing).outcome()
     assert failed.traceback is not None
-    with patch.dict(copyreg.dispatch_table, clear=True):  # wherever Dask is loaded, it has tracebacks pickled
+    with patch.dict(copyreg.dispatch_table, clear=True):  # Dask, if loaded, makes tracebacks picklable
         other = pickle.loads(pickle.dumps(failed))
     assert isinstance(other, Failed)
     assert (repr(other.error), other.traceback) == ("ConnectionError('down')", None)

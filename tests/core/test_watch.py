@@ -1,4 +1,4 @@
-"""What keeps limits at little cost: the watch of the main thread, the timer of a loop, the thread beside a worker."""
+"""Limits at little cost: the watch of the main thread, the timer of a loop, the helper thread of a worker."""
 
 import asyncio
 import gc
@@ -27,7 +27,7 @@ LATE = {interrupt.HELD, interrupt.BLOCKED}
 
 
 class Attempt:
-    """As much of a call as a limit asks for."""
+    """The part of a call that a limit uses."""
 
     operation, parent = "work", None
 
@@ -39,7 +39,7 @@ class Attempt:
 
 
 def was_cut(overrun):
-    """Tell whether work was ended by its limit; late, where the machine was busy."""
+    """Return whether work was ended by its limit, perhaps late on a busy machine."""
     return isinstance(overrun, interrupt.Overrun) and (overrun.stopped or overrun.reason in LATE)
 
 
@@ -82,7 +82,7 @@ class TestWatch:
         until(lambda: rang)
         assert rang[0] >= now + 0.05
 
-    def test_it_rings_for_a_nearer_time_that_it_is_told_of_while_it_sleeps(self, watch, kept, rang):
+    def test_it_rings_for_an_earlier_time_added_while_it_sleeps(self, watch, kept, rang):
         kept.append(time.monotonic() + 60)
         watch.look_by(kept[0])
         until(lambda: watch.looks_at == kept[0])
@@ -90,14 +90,14 @@ class TestWatch:
         watch.look_by(kept[1])
         until(lambda: rang)
 
-    def test_it_rings_again_until_what_it_rang_for_is_over(self, watch, kept, rang):
+    def test_it_rings_again_until_the_time_is_removed(self, watch, kept, rang):
         kept.append(time.monotonic())
         watch.look_by(kept[0])
         until(lambda: len(rang) >= 3)
         kept.clear()
         until(lambda: watch.looks_at == NEVER)
 
-    def test_it_does_not_ring_for_what_is_kept_no_more(self, watch, kept, rang):
+    def test_it_does_not_ring_for_a_removed_time(self, watch, kept, rang):
         kept.append(time.monotonic() + 0.02)
         watch.look_by(kept[0])
         kept.clear()
@@ -119,7 +119,7 @@ class TestWatch:
         watch._restart()
         until(lambda: rang)
 
-    def test_where_threads_are_not_those_of_the_system_it_says_so(self, watch, monkeypatch):
+    def test_it_raises_if_threads_have_been_replaced(self, watch, monkeypatch):
         monkeypatch.setattr("_thread.start_new_thread", lambda *_: None)
         with pytest.raises(RuntimeError, match="no thread of the system can be started"):
             watch.look_by(1.0)
@@ -165,7 +165,7 @@ class TestInTheMainThread:
         assert was_cut(limits.in_time(own_alarm, 0.3, Attempt()))
         assert rang == [1]
 
-    def test_many_limits_that_are_kept_send_no_signal(self, monkeypatch):
+    def test_many_limits_that_are_not_reached_send_no_signal(self, monkeypatch):
         sent = []
         monkeypatch.setattr(interrupt._watch, "_ring", lambda: sent.append(1))
         for _ in range(200):
@@ -199,15 +199,15 @@ class TestInTheMainThread:
         nest(3)
         assert ended == [(1, True), (2, True), (3, True)]
 
-    def test_a_handler_of_the_signal_that_was_there_hears_the_others(self, urgent):
-        heard = []
-        urgent(lambda *_: heard.append(1))
+    def test_an_existing_handler_gets_the_other_signals(self, urgent):
+        received = []
+        urgent(lambda *_: received.append(1))
         interrupt._watch.looks_at = NEVER
         assert was_cut(limits.in_time(time.sleep, 0.02, Attempt(), (20,)))
         signal.raise_signal(interrupt._SIGNAL)
-        assert heard == [1]
+        assert received == [1]
 
-    def test_where_the_handler_was_replaced_the_limit_is_told_as_not_stopped(self, urgent):
+    def test_a_limit_whose_handler_was_replaced_is_reported_as_not_stopped(self, urgent):
         def replace():
             urgent(signal.SIG_IGN)
             time.sleep(0.1)
@@ -220,23 +220,23 @@ class TestInTheMainThread:
             urgent(signal.SIG_DFL)
             time.sleep(0.1)
 
-        for _ in range(3):  # with no pause in which the watch could find out
+        for _ in range(3):  # without a pause in which the watch could notice
             assert not was_cut(limits.in_time(replace, 0.02, Attempt()))
             assert was_cut(limits.in_time(time.sleep, 0.3, Attempt(), (20,)))
 
-    def test_a_handler_that_calls_the_one_before_it_is_heard_once(self, urgent):
-        heard = []
+    def test_a_handler_that_calls_the_previous_one_is_called_once(self, urgent):
+        received = []
         assert was_cut(limits.in_time(time.sleep, 0.02, Attempt(), (20,)))
         before = signal.getsignal(interrupt._SIGNAL)
 
-        def hear(*given):
-            heard.append(1)
-            before(*given)
+        def receive(*args):
+            received.append(1)
+            before(*args)
 
-        urgent(hear)
+        urgent(receive)
         assert was_cut(limits.in_time(time.sleep, 0.02, Attempt(), (20,)))
         signal.raise_signal(interrupt._SIGNAL)
-        assert heard == [1]
+        assert received == [1]
 
     def test_work_that_is_interrupted_from_outside_leaves_no_limit_behind(self):
         def outside():
@@ -247,7 +247,7 @@ class TestInTheMainThread:
         assert interrupt._innermost is None
         time.sleep(0.03)
 
-    def test_a_process_that_stood_still_is_told_as_held(self):
+    def test_a_paused_process_is_reported_as_held(self):
         pid = os.getpid()
         other = subprocess.Popen(["/bin/sh", "-c", f"sleep 0.1; kill -STOP {pid}; sleep 1; kill -CONT {pid}"])
         overrun = limits.in_time(time.sleep, 0.3, Attempt(), (20,))
@@ -255,7 +255,7 @@ class TestInTheMainThread:
         assert (overrun.stopped, overrun.reason) == (False, interrupt.HELD)
 
     @forks
-    def test_a_fork_after_a_limit_is_one_of_a_process_with_one_thread(self):
+    def test_at_a_fork_after_a_limit_the_process_has_one_thread(self):
         script = (
             "import os, time, warnings\n"
             "from resilient_tasks import resilient, DeadlineExceeded\n"
@@ -305,7 +305,7 @@ class TestInTheMainThread:
         done = subprocess.run([sys.executable, "-c", script], check=True, timeout=15, capture_output=True, text=True)
         assert "DeadlineExceeded" in done.stdout
 
-    def test_where_no_thread_can_be_started_a_timer_does_it(self, monkeypatch):
+    def test_if_no_thread_can_be_started_a_timer_enforces_the_limit(self, monkeypatch):
         def none_left(_):
             raise RuntimeError
 
@@ -343,7 +343,7 @@ class TestInAWorkerThread:
         assert done[0][0] is not caller
         assert not done[0][0].name.startswith("resilient:")
 
-    def test_each_caller_has_a_thread_of_its_own(self):
+    def test_each_caller_has_its_own_thread(self):
         who = resilient(deadline=5)(threading.get_ident)
         both = threading.Barrier(2)
 
@@ -362,7 +362,7 @@ class TestInAWorkerThread:
         assert len(found[0]) == len(found[1]) == 1
         assert found[0] != found[1]
 
-    def test_a_thread_that_was_left_behind_serves_no_other_call_and_ends_with_its_work(self):
+    def test_an_abandoned_thread_serves_no_other_call_and_ends_with_its_work(self):
         gate = threading.Event()
 
         @resilient(timeout=0.05)
@@ -384,7 +384,7 @@ class TestInAWorkerThread:
         left.join(20)
         assert not left.is_alive()
 
-    def test_a_thread_that_has_nothing_to_do_ends(self, monkeypatch):
+    def test_an_idle_thread_ends(self, monkeypatch):
         monkeypatch.setattr(threads, "_IDLES", 0.01)
         who = resilient(deadline=5)(threading.current_thread)
 
@@ -420,8 +420,8 @@ class TestInAWorkerThread:
 
         assert elsewhere(calls) == [None, None]
 
-    def test_what_a_thread_is_told_of_one_call_does_not_stick_to_it(self):
-        """What it starts later would be taken for that call's."""
+    def test_a_thread_is_not_tied_to_one_call(self):
+        """Threads that it starts later would be attributed to that call."""
         from resilient_tasks.core.execution import thread_starts
 
         who = resilient(deadline=5)(threading.current_thread)
@@ -494,7 +494,7 @@ class TestInAnEventLoop:
 
         assert asyncio.run(main()) == 1
 
-    def test_a_limit_that_is_nearer_than_those_before_is_kept_and_then_theirs(self):
+    def test_a_limit_earlier_than_the_previous_ones_is_enforced_and_then_they_are(self):
         async def main():
             async def outer():
                 inner = await limits.in_time_async(asyncio.sleep(20), 0.02, Attempt())
@@ -537,9 +537,9 @@ class TestInAnEventLoop:
         gc.collect()
         assert loop() is None
 
-    def test_a_loop_that_makes_its_own_time_goes_by_that(self):
+    def test_a_loop_with_its_own_clock_uses_it(self):
         class Swift(asyncio.SelectorEventLoop):
-            """Lets waits pass at once."""
+            """Let waits end at once."""
 
             ahead = 0.0
 
@@ -560,7 +560,7 @@ class TestInAnEventLoop:
         finally:
             loop.close()
 
-    def test_a_limit_is_kept_in_time_that_freezes_while_another_waits(self):
+    def test_a_limit_is_enforced_in_time_that_freezes_while_another_waits(self):
         from unittest import mock
 
         async def main():
@@ -573,7 +573,7 @@ class TestInAnEventLoop:
         assert asyncio.run(main()) == (True, True)
         assert not any(isinstance(thread, threading.Timer) for thread in threading.enumerate())
 
-    def test_a_look_that_fails_does_not_keep_the_work_from_being_cancelled(self, monkeypatch):
+    def test_an_error_in_the_search_for_leftovers_does_not_prevent_the_cancellation(self, monkeypatch):
         def fail(*_):
             raise ValueError
 
@@ -587,7 +587,7 @@ class TestInAnEventLoop:
 
 @pytest.mark.parametrize("policy", ["deadline=5", "timeout=5", "fallback=Fallback(print, timeout=5)"])
 def test_what_enforces_a_limit_is_loaded_before_the_first_call(policy):
-    """Its import takes a tenth of a second: time that the first call has not been given."""
+    """The import takes a tenth of a second, which must not count against the first call."""
     script = (
         "import sys\n"
         "from resilient_tasks import Fallback, resilient\n"

@@ -1,4 +1,4 @@
-"""What a decorator returns: the first attempt leaves nothing but its frame, and what it needs is found there."""
+"""The wrapper of a decorated function: a first attempt creates only its frame, which identifies the call."""
 
 import _thread
 import asyncio
@@ -41,12 +41,12 @@ ONCE_MORE = Retry(attempts=2, wait=0)
 
 @pytest.fixture(autouse=True)
 def _nothing_is_limited():
-    """What other tests have left behind is none of these tests' limits."""
+    """Hide limited calls that other tests have abandoned."""
     calls.limited.clear()
 
 
 def warm(fn, *args):
-    """Return `fn` after its first call, which tells of loops and so enters the pipeline."""
+    """Return `fn` after its first call, which enters the pipeline to report nested loops."""
     fn(*args)
     return fn
 
@@ -67,7 +67,7 @@ def test_a_first_attempt_sets_no_context(drive):
 
 
 @pytest.mark.parametrize("parameters", ["", "a", "a, b=2", "a, *, b=2", "*args, **kwargs", "a, /", "self, work=1"])
-def test_a_first_attempt_knows_its_arguments_whatever_the_parameters(parameters):
+def test_the_call_of_a_first_attempt_has_its_arguments_for_any_parameters(parameters):
     space = {"current_call": current_call}
     exec(f"def fetch({parameters}):\n    return current_call().work", space)
     fetch = resilient(retry=ONCE_MORE)(space["fetch"])
@@ -78,7 +78,7 @@ def test_a_first_attempt_knows_its_arguments_whatever_the_parameters(parameters)
     assert work.operation == "fetch"
 
 
-def test_arguments_can_be_given_by_name_and_left_out():
+def test_arguments_can_be_passed_by_name_and_omitted():
     fetch = warm(resilient(retry=ONCE_MORE)(lambda a, b=2, *, c=3: (a, b, c)), 0)
     assert fetch(1) == fetch(a=1) == fetch(b=2, a=1) == fetch(1, c=3) == (1, 2, 3)
     with pytest.raises(TypeError, match="missing 1 required positional argument: 'a'"):
@@ -87,7 +87,7 @@ def test_arguments_can_be_given_by_name_and_left_out():
         fetch(1, 2, 3)
 
 
-def test_arguments_are_given_again_to_a_later_attempt(drive):
+def test_a_later_attempt_gets_the_same_arguments(drive):
     seen = []
 
     def fetch(a, b=2, *, c=3, d=4):
@@ -101,7 +101,7 @@ def test_arguments_are_given_again_to_a_later_attempt(drive):
     assert seen == [(1, 2, 3, 5)] * 4
 
 
-def test_a_stand_in_is_given_arguments_by_name_where_the_call_gave_them_so():
+def test_a_fallback_gets_keyword_arguments_as_the_call_passed_them():
     def fail(url, page):
         raise ConnectionError
 
@@ -109,14 +109,14 @@ def test_a_stand_in_is_given_arguments_by_name_where_the_call_gave_them_so():
     assert [fetch(url="u", page=1) for _ in range(3)] == [("u", 1)] * 3
 
 
-def test_the_call_is_the_same_whenever_the_attempt_asks_for_it(drive):
+def test_an_attempt_always_gets_the_same_current_call(drive):
     twice = drive(lambda: (current_call(), current_call()), retry=ONCE_MORE)
     twice()
     first, second = twice()
     assert first is second
 
 
-def test_a_call_inside_a_first_attempt_is_the_one_that_is_found(drive):
+def test_the_current_call_is_the_one_nested_in_a_first_attempt(drive):
     def named():
         return current_call().operation
 
@@ -134,7 +134,7 @@ def test_a_call_inside_a_first_attempt_is_the_one_that_is_found(drive):
     assert around() == (name, "named", name)
 
 
-def test_a_call_that_was_asked_for_goes_with_its_frame(no_gc):
+def test_the_current_call_is_freed_with_its_frame(no_gc):
     class Big:
         pass
 
@@ -153,7 +153,7 @@ def no_gc():
     gc.enable()
 
 
-def test_what_a_debugger_traces_goes_on_to_be_traced():
+def test_a_debugger_goes_on_tracing_the_frame():
     lines = []
 
     def trace(frame, event, arg):
@@ -172,7 +172,7 @@ def test_what_a_debugger_traces_goes_on_to_be_traced():
     assert lines[-1] == "return"
 
 
-def test_the_limit_of_a_first_attempt_is_inherited_by_calls_inside(drive, resilient_clock):
+def test_nested_calls_inherit_the_limit_of_a_first_attempt(drive, resilient_clock):
     inner = drive(remaining, retry=ONCE_MORE).decorated
 
     def inside():
@@ -188,7 +188,7 @@ def test_the_limit_of_a_first_attempt_is_inherited_by_calls_inside(drive, resili
     assert not calls.limited
 
 
-def test_what_is_left_of_the_deadline_is_for_the_later_attempts(drive, resilient_clock):
+def test_later_attempts_share_the_rest_of_the_deadline(drive, resilient_clock):
     left = []
 
     def fetch():
@@ -203,7 +203,7 @@ def test_what_is_left_of_the_deadline_is_for_the_later_attempts(drive, resilient
     assert left == [60, 55, 50] * 2
 
 
-def test_time_before_the_pipeline_is_entered_counts_on_a_clock_that_begins_at_nothing(drive, resilient_clock):
+def test_time_before_the_pipeline_is_entered_counts_on_a_clock_that_starts_at_zero(drive, resilient_clock):
     left = []
 
     def fetch():
@@ -221,7 +221,7 @@ def test_time_before_the_pipeline_is_entered_counts_on_a_clock_that_begins_at_no
 
 
 @pytest.mark.parametrize("limit", [{"timeout": 0.05}, {"deadline": 0.05}])
-def test_in_a_thread_that_a_limit_left_behind_calls_inside_know_it(limit):
+def test_nested_calls_in_an_abandoned_thread_are_fenced(limit):
     calls_inside, errors, gate = [], [], threading.Event()
     inner = warm(resilient(retry=ONCE_MORE)(calls_inside.append), "warm")
     threads = []
@@ -248,7 +248,7 @@ def test_in_a_thread_that_a_limit_left_behind_calls_inside_know_it(limit):
 
 
 @pytest.mark.parametrize("times", [1, 2])
-def test_no_call_begins_in_a_task_that_a_limit_left_behind(times):
+def test_no_call_begins_in_an_abandoned_task(times):
     begun, tasks = [], []
 
     async def insert(what):
@@ -284,7 +284,7 @@ def test_no_call_begins_in_a_task_that_a_limit_left_behind(times):
     until(lambda: not calls.limited)
 
 
-def test_an_attempt_that_was_stopped_in_a_worker_thread_is_kept_nowhere():
+def test_an_attempt_stopped_in_a_worker_thread_is_freed():
     @resilient(timeout=0.02)
     def spin(slow):
         until = time.monotonic() + 1
@@ -298,7 +298,7 @@ def test_an_attempt_that_was_stopped_in_a_worker_thread_is_kept_nowhere():
     until(lambda: not calls.limited)
 
 
-def test_a_call_inside_a_limit_runs_in_the_thread_of_that():
+def test_a_call_nested_in_a_limit_runs_in_the_same_thread():
     inner = warm(resilient(retry=ONCE_MORE)(threading.get_ident))
     outer = warm(resilient(timeout=60)(lambda: (threading.get_ident(), inner())))
     with ThreadPoolExecutor(1) as pool:
@@ -307,7 +307,7 @@ def test_a_call_inside_a_limit_runs_in_the_thread_of_that():
 
 
 @pytest.mark.parametrize("where", ["main thread", "worker thread", "async"])
-def test_an_error_that_comes_after_the_limit_is_told_as_that(where):
+def test_an_error_after_the_limit_is_reported_as_a_timeout(where):
     def late():
         try:
             time.sleep(0.2)
@@ -342,7 +342,7 @@ def test_an_error_that_comes_after_the_limit_is_told_as_that(where):
     assert [type(error) for error in errors] == [TimedOut] * 3
 
 
-def test_an_error_that_comes_late_on_a_virtual_clock_is_told_as_that(drive, resilient_clock):
+def test_an_error_after_the_limit_on_a_virtual_clock_is_reported_as_a_timeout(drive, resilient_clock):
     def fail():
         resilient_clock.advance(3)
         raise KeyError
@@ -385,7 +385,7 @@ def test_a_slot_is_given_back_by_a_plain_function_that_returned_an_awaitable():
     assert asyncio.run(scenario()) == [0, 1, 2, 3]
 
 
-def test_a_wrapper_that_was_pickled_by_value_knows_its_calls():
+def test_a_wrapper_pickled_by_value_finds_its_current_call():
     @resilient(retry=ONCE_MORE, fallback=Fallback(value=0))
     def fetch(url):
         return url, current_call().operation
@@ -405,7 +405,7 @@ def test_threads_share_a_function(drive):
     assert sorted(found) == list(range(32))
 
 
-def test_a_timeout_around_a_retry_is_for_all_attempts(drive, resilient_clock):
+def test_a_timeout_around_a_retry_covers_all_attempts(drive, resilient_clock):
     tried = []
 
     def fetch():
@@ -431,7 +431,7 @@ def test_a_function_may_have_the_name_of_a_wrapper():
 
 
 @pytest.mark.parametrize("policies", [{"bulkhead": Bulkhead("thrown away", 9)}, {"timeout": 50}, {"retry": ONCE_MORE}])
-def test_a_coroutine_that_is_thrown_away_is_closed_in_another_context(policies):
+def test_a_discarded_coroutine_can_be_closed_in_another_context(policies):
     class Pause:
         def __await__(self):
             yield
@@ -501,7 +501,7 @@ def test_a_plain_function_that_returns_an_awaitable_pays_once(limit, resilient_c
 
 
 @pytest.mark.parametrize("limits", [{}, {"timeout": 50}, {"deadline": 50}])
-def test_each_loop_of_attempts_is_told_of_once(limits, resilient_events, monkeypatch):
+def test_each_nested_retry_is_reported_once(limits, resilient_events, monkeypatch):
     monkeypatch.setattr(loops, "_reported", set())
 
     def of_two(fn):
@@ -528,13 +528,13 @@ def test_each_loop_of_attempts_is_told_of_once(limits, resilient_events, monkeyp
         for fetch in (outer, middle):
             with contextlib.suppress(ConnectionError):
                 fetch(failing)
-    told = [event for event in resilient_events if isinstance(event, RetryMultiplied)]
-    assert {(len(event.loops), event.attempts) for event in told} == {(2, 4), (3, 8)}
+    reported = [event for event in resilient_events if isinstance(event, RetryMultiplied)]
+    assert {(len(event.loops), event.attempts) for event in reported} == {(2, 4), (3, 8)}
 
 
-def test_loops_are_told_of_where_the_inner_one_recovers(drive, monkeypatch):
+def test_a_nested_retry_is_reported_even_if_the_inner_one_recovers(drive, monkeypatch):
     monkeypatch.setattr(loops, "_reported", set())
-    told, attempts = [], [0]
+    reported, attempts = [], [0]
 
     @resilient(retry=ONCE_MORE)
     def inner():
@@ -543,14 +543,14 @@ def test_loops_are_told_of_where_the_inner_one_recovers(drive, monkeypatch):
             raise ConnectionError
 
     inner()  # alone at first
-    outer = drive(lambda: inner(), retry=Retry(attempts=3, wait=0))  # noqa: PLW0108  # it has a name of its own
-    unsubscribe = bus.subscribe(told.append, lambda event: event is RetryMultiplied)
+    outer = drive(lambda: inner(), retry=Retry(attempts=3, wait=0))  # noqa: PLW0108  # it has its own name
+    unsubscribe = bus.subscribe(reported.append, lambda event: event is RetryMultiplied)
     try:
         outer()
         outer()
     finally:
         unsubscribe()
-    (event,) = told
+    (event,) = reported
     assert event.attempts == 6
     assert event.loops[1] == "inner (2 attempts)"
 
@@ -571,7 +571,7 @@ def test_a_traceback_shows_the_lines_that_were_run(policies):
     assert shown[1].startswith("value = ")
 
 
-def test_leave_that_was_given_is_given_back_if_another_policy_fails():
+def test_a_permit_is_given_back_if_another_policy_fails():
     class Breaks(Policy):
         spends = True
 
@@ -591,7 +591,7 @@ def test_leave_that_was_given_is_given_back_if_another_policy_fails():
 
 
 class Interrupted(BaseException):
-    """As a signal's handler may raise between any two steps of Python code."""
+    """Interrupt as a signal handler does, which may raise between any two steps of Python code."""
 
 
 @pytest.mark.parametrize(
@@ -628,7 +628,7 @@ def test_a_slot_is_given_back_wherever_the_call_is_interrupted(policies):
         return False
 
     at = 1
-    while interrupted():  # where a function of ours begins: at the first of them, the second, and so on
+    while interrupted():  # at the start of our first function, of the second, and so on
         assert fetch() == "done"
         at += 1
     assert at > 1
@@ -636,7 +636,7 @@ def test_a_slot_is_given_back_wherever_the_call_is_interrupted(policies):
     assert isinstance(resilient(**policies)(lambda: within.outcome())(), Failed), "given back once only"  # noqa: PLW0108
 
 
-def test_no_call_stays_in_the_context_if_a_signal_comes_as_it_is_put_there(drive, monkeypatch):
+def test_no_call_stays_in_the_context_if_a_signal_comes_as_it_is_set(drive, monkeypatch):
     fetch = warm(drive(lambda: "done", timeout=50))
     running, signals = calls.running, [Interrupted]
 
@@ -675,7 +675,7 @@ HELD = [
 @pytest.mark.parametrize("error", [ConnectionError, KeyboardInterrupt, None])
 @pytest.mark.parametrize("policies", HELD)
 def test_a_slot_is_given_back_if_the_thread_is_interrupted_as_its_work_ends(drive, policies, error, request):
-    """A limit around interrupts a thread that waits in C, and there the wait fails, or ends, at the same moment."""
+    """An outer limit interrupts a thread that waits in C at the moment the wait fails or ends."""
     failing = False
 
     def interrupt(signum, frame):
@@ -694,7 +694,7 @@ def test_a_slot_is_given_back_if_the_thread_is_interrupted_as_its_work_ends(driv
         return answer
 
     def pause():
-        """Have an interrupt raised in the caller, and not in the code of the event loop."""
+        """Raise the interrupt in the caller, not in the code of the event loop."""
 
     before = signal.signal(signal.SIGUSR1, interrupt)
     request.addfinalizer(lambda: signal.signal(signal.SIGUSR1, before))
@@ -710,7 +710,7 @@ def test_a_slot_is_given_back_if_the_thread_is_interrupted_as_its_work_ends(driv
     assert fetch() == "done"
 
 
-def test_a_task_knows_the_call_that_started_it_also_in_a_loop_inside_of_a_first_attempt():
+def test_a_task_finds_the_call_that_started_it_even_in_a_loop_inside_a_first_attempt():
     found = []
 
     async def ask():
@@ -736,7 +736,7 @@ def test_a_task_knows_the_call_that_started_it_also_in_a_loop_inside_of_a_first_
 
 
 @pytest.mark.usefixtures("resilient_clock")
-def test_a_hedged_call_leaves_nothing_to_be_heeded(drive):
+def test_a_hedged_call_leaves_no_limited_call_behind(drive):
     hedged = drive(lambda: "answer", hedge=60, idempotent=True)
     assert [hedged(), hedged()] == ["answer"] * 2
     assert not calls.limited
@@ -750,7 +750,7 @@ def test_a_wrapper_that_is_pickled_by_value_leaves_the_sinks_of_its_process_behi
         if len(there) % 2:
             raise ConnectionError("refused")
 
-    waits = threading.Lock()  # as in a sink of a user's own, which cannot be pickled
+    waits = threading.Lock()  # as in a user's sink, which cannot be pickled
     unsubscribe = bus.subscribe(lambda event: waits.locked())
     try:
         copy = pickle.loads(cloudpickle.dumps(resilient(retry=ONCE_MORE)(fetch)))
@@ -761,7 +761,7 @@ def test_a_wrapper_that_is_pickled_by_value_leaves_the_sinks_of_its_process_behi
     assert [type(event) for event in resilient_events] == 2 * [RetryScheduled, RetryStarted, RetryRecovered]
 
 
-def test_a_sink_that_asks_for_its_call_keeps_no_error_during_the_wait(drive, no_gc, resilient_clock):
+def test_a_sink_that_reads_the_current_call_keeps_no_error_during_the_wait(drive, no_gc, resilient_clock):
     errors, kept = [], []
 
     class Refused(ConnectionError):
