@@ -38,11 +38,6 @@ _numbers = itertools.count(1)
 _process = os.urandom(4).hex()
 
 
-def _new_id() -> str:
-    """Return a call id that is unique across machines; the pid distinguishes forked processes."""
-    return f"{_process}-{os.getpid():x}-{next(_numbers):x}"
-
-
 #: How to enforce a limit, see `Timeout`.
 Enforce = Literal["auto", "process", "cooperative"]
 
@@ -201,9 +196,9 @@ class Work:
 
     @property
     def id(self) -> str:
-        """Id of this call in events and files. Created on first use: a successful call needs none."""
+        """Id of this call in events and files, unique across machines. Made on first use: a success needs none."""
         if not self._id:
-            self._id = _new_id()
+            self._id = f"{_process}-{os.getpid():x}-{next(_numbers):x}"  # the pid distinguishes forked processes
         return self._id
 
     def changed(self, **changes: Any) -> Work:

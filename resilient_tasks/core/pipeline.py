@@ -275,7 +275,8 @@ class Pipeline:
         outer = calls.running.get()
         if work.attempts != 1:
             loops.report_if_nested(work)
-        limits = (NEVER, NEVER) if outer is None else _inherited(outer, work)
+        is_async = work.runtime is runtime.ASYNC
+        limits = (NEVER, NEVER) if outer is None else inherited(outer, work.thread, is_async=is_async)
         call = Call(work, outer, 1, clock.now() if work.began is None else work.began, *limits)
         try:
             outcome = await self._proceed(call)
@@ -312,10 +313,6 @@ def inherited(outer: Call, thread: int, *, is_async: bool) -> tuple[float, float
         return outer.deadline, outer.limited_until
     # The outer interrupt reaches neither another thread nor sync code that blocks the event loop.
     return min(outer.deadline, outer.limited_until), NEVER
-
-
-def _inherited(outer: Call, work: Work) -> tuple[float, float]:
-    return inherited(outer, work.thread, is_async=work.runtime is runtime.ASYNC)
 
 
 def _instead(given: object) -> str:
@@ -462,7 +459,7 @@ def _remarks(policies: tuple[Policy, ...]) -> Iterable[str]:
         if _PLACES[outer.slot] > _PLACES[inner.slot]:
             yield _COSTS.get(
                 (outer.slot, inner.slot),
-                f"{outer.slot} stands outside {inner.slot}; the usual order is the other way round",
+                f"{outer.slot} is outside {inner.slot}; the usual order is the reverse",
             )
 
 

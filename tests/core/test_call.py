@@ -125,7 +125,7 @@ def test_each_call_has_its_own_id_which_its_attempts_share(drive, resilient_cloc
 
 
 class Spy(Policy):
-    """Records the call, and fences it if `fences`."""
+    """Records the call, and fences it if `fence`."""
 
     def __init__(self, *, fence=False):
         self.fence = fence

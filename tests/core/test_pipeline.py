@@ -212,7 +212,7 @@ class TestExplain:
             ((Deadline(9), Fallback(value=0)), "no time may be left for the fallback"),
             (
                 (Chaos(fault=OSError), Timeout(1)),
-                "chaos stands outside timeout; the usual order is the other way round",
+                "chaos is outside timeout; the usual order is the reverse",
             ),
         ],
     )

@@ -385,7 +385,7 @@ class TestInAWorkerThread:
         assert not left.is_alive()
 
     def test_an_idle_thread_ends(self, monkeypatch):
-        monkeypatch.setattr(threads, "_IDLES", 0.01)
+        monkeypatch.setattr(threads, "_IDLE_SECONDS", 0.01)
         who = resilient(deadline=5)(threading.current_thread)
 
         def calls():

@@ -269,18 +269,9 @@ def _interrupt(limit: Limit, frame: FrameType | None) -> None:
     try:
         if limit.call is not None:
             limit.leftovers = Leftovers(limit.call, limit.began)
-            limit.leftovers.look(_frames_of_work(frame))
+            limit.leftovers.look(safe_points.outwards(frame, by_signal.__code__))
     finally:
         raise _AlarmError(limit)  # even if looking at foreign objects raised
-
-
-def _frames_of_work(frame: FrameType | None) -> list[FrameType]:
-    """Return the frames of the work from `frame` outwards."""
-    frames = []
-    while frame is not None and frame.f_code is not by_signal.__code__:
-        frames.append(frame)
-        frame = frame.f_back
-    return frames
 
 
 def _in_child() -> None:

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 from resilient_tasks.core.call import Call, Mark, held, running
 from resilient_tasks.core.execution import child_processes, real_time, thread_starts
 from resilient_tasks.core.execution.abandoned import Leftover
+from resilient_tasks.core.execution.safe_points import outwards
 
 _INSTALLED = ("site-packages", "dist-packages")
 _STDLIB = sysconfig.get_path("stdlib")
@@ -58,7 +59,7 @@ class Leftovers:
         """
         if isinstance(self._own, asyncio.Task):
             frames = _frames_of(self._own)
-            self._found += _awaited(self._own)
+            self._found += _jobs_behind(getattr(self._own, "_fut_waiter", None))
         self._found += _held([*frames])
         self._found += self._from_snapshot()
 
@@ -119,7 +120,7 @@ class _Snapshot:
         for thread in threading.enumerate():
             if thread.ident == here or (frame := stacks.get(thread.ident or 0)) is None:
                 continue
-            stack = outwards(frame)
+            stack = [*outwards(frame)]
             self._add_thread(thread, stack)
             loops.update(value_of(each, "self") for each in stack[-OUTERMOST:] if each.f_code.co_name == "run_forever")
         with contextlib.suppress(RuntimeError):
@@ -212,7 +213,7 @@ def _name_of_worker(future: pools.Future[Any]) -> str:
     """Return the name of the thread in which a job runs; "a pool" if unknown."""
     stacks = sys._current_frames()  # noqa: SLF001  # the one way to see them
     for thread in threading.enumerate():
-        job = job_of(outwards(stacks.get(thread.ident or 0)))
+        job = job_of([*outwards(stacks.get(thread.ident or 0))])
         if job is not None and job.future is future:
             return thread.name
     return "a pool"
@@ -228,7 +229,7 @@ def _still_runs(thread: threading.Thread, job: Any, contexts: list[Context]) -> 
         frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001  # the one way to see it
         if frame is not None and _serves_a_pool(frame):
             return False
-        now = [id(context) for context in contexts_in(outwards(frame))]
+        now = [id(context) for context in contexts_in([*outwards(frame)])]
         return not contexts or any(id(context) in now for context in contexts)
 
     return runs
@@ -270,11 +271,6 @@ def _frames_of(task: asyncio.Task[Any]) -> Iterator[FrameType]:
         if frame is not None:
             yield frame
         at = getattr(at, "cr_await", None) or getattr(at, "gi_yieldfrom", None) or getattr(at, "ag_await", None)
-
-
-def _awaited(task: asyncio.Task[Any]) -> Iterator[Leftover]:
-    """Yield the jobs that a task awaits now."""
-    yield from _jobs_behind(getattr(task, "_fut_waiter", None))
 
 
 def _jobs_behind(future: Any, depth: int = 3) -> Iterator[Leftover]:
@@ -348,14 +344,6 @@ def _is_job(value: Any) -> bool:
     """Return whether this is a job of a thread pool. That module cannot be imported while the interpreter ends."""
     module = sys.modules.get("concurrent.futures.thread")
     return module is not None and is_a(value, module._WorkItem)  # noqa: SLF001  # the one way to recognise one
-
-
-def outwards(frame: FrameType | None) -> list[FrameType]:
-    stack = []
-    while frame is not None:
-        stack.append(frame)
-        frame = frame.f_back
-    return stack
 
 
 def value_of(frame: FrameType, name: str) -> Any:

@@ -150,22 +150,18 @@ class _WorkerThread(threading.Thread):
 
     Attributes:
         is_abandoned: it ends with its work, and serves no other call.
+        todo: the work that it waits for.
     """
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
         self.is_abandoned = False
-        self._todo: queue.SimpleQueue[tuple[contextvars.Context, Callable[[], None]]] = queue.SimpleQueue()
-
-    def submit(self, name: str, work: Callable[[], None]) -> None:
-        """Run `work`, which must not raise, under this thread name."""
-        self.name = name
-        self._todo.put((contextvars.copy_context(), work))
+        self.todo: queue.SimpleQueue[tuple[contextvars.Context, Callable[[], None]]] = queue.SimpleQueue()
 
     def run(self) -> None:
         while True:
             try:
-                context, work = self._todo.get(timeout=_IDLE_SECONDS)
+                context, work = self.todo.get(timeout=_IDLE_SECONDS)
             except queue.Empty:
                 try:
                     _idle.remove(self)
@@ -180,13 +176,14 @@ class _WorkerThread(threading.Thread):
 
 
 def _in_worker_thread(name: str, work: Callable[[], None]) -> _WorkerThread:
-    """Run `work` in a thread with a copy of this thread's context, and return the thread."""
+    """Run `work`, which must not raise, in a thread with a copy of this thread's context; return the thread."""
     try:
         thread = _idle.pop()
     except IndexError:
         thread = _WorkerThread()
         thread.start()
-    thread.submit(name, work)
+    thread.name = name
+    thread.todo.put((contextvars.copy_context(), work))
     return thread
 
 

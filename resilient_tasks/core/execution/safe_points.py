@@ -51,15 +51,20 @@ def is_safe(frame: FrameType | None, end: CodeType) -> bool:
         return True
     if _keeps_count(frame) or _may_just_have_taken(frame):
         return False
-    around: FrameType | None = frame
-    while around is not None and around.f_code is not end:
+    for around in outwards(frame, end):
         module = _module(around)
         if _guards(around.f_code.co_name) or module in _CALLBACKS or _COUNT.match(module):
             return False
         if around.f_code is _START:
             return False
-        around = around.f_back
     return True
+
+
+def outwards(frame: FrameType | None, end: CodeType | None = None) -> Iterator[FrameType]:
+    """Yield a frame and those around it, up to the one of `end`."""
+    while frame is not None and frame.f_code is not end:
+        yield frame
+        frame = frame.f_back
 
 
 def _keeps_count(frame: FrameType) -> bool:
@@ -211,8 +216,8 @@ def release_locks(interrupted: TracebackType | None, outside: FrameType | None =
         interrupted: the traceback of the interrupt.
         outside: the frame of the code around; locks that it refers to stay held.
     """
-    kept = {id(lock) for frame in _outwards(outside) for lock in _locks_of(frame)}
-    logs = any(frame.f_globals.get("__name__") == logging.__name__ for frame in _outwards(outside))
+    kept = {id(lock) for frame in outwards(outside) for lock in _locks_of(frame)}
+    logs = any(frame.f_globals.get("__name__") == logging.__name__ for frame in outwards(outside))
     locks = [] if logs else [*_locks_of_logging()]
     while interrupted is not None:
         locks += _locks_of(interrupted.tb_frame)
@@ -221,12 +226,6 @@ def release_locks(interrupted: TracebackType | None, outside: FrameType | None =
         if id(lock) not in kept:
             while lock._is_owned():  # noqa: SLF001  # the only way to see its owner
                 lock.release()
-
-
-def _outwards(frame: FrameType | None) -> Iterator[FrameType]:
-    while frame is not None:
-        yield frame
-        frame = frame.f_back
 
 
 def _locks_of_logging() -> Iterator[Any]:

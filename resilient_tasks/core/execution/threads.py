@@ -21,7 +21,7 @@ from resilient_tasks.core.execution import real_time, safe_points, thread_starts
 from resilient_tasks.core.execution.abandoned import add_thread, keep_limited, thread_ended
 from resilient_tasks.core.execution.clock import SLICE
 from resilient_tasks.core.execution.interrupt import HELD, LATE, NOTHING, Overrun, with_leftovers
-from resilient_tasks.core.execution.leftovers import Leftovers, outwards
+from resilient_tasks.core.execution.leftovers import Leftovers
 from resilient_tasks.core.execution.watch import NEVER, Watch
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def by_thread(
     else:
         helper.wait_until_started()
         call.fence()
-        leftovers.look(outwards(helper.frame()))
+        leftovers.look(safe_points.outwards(helper.frame()))
         stopped = helper.stop()
         keep_limited(helper.running, call)
         if helper.running:
