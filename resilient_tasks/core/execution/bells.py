@@ -11,12 +11,12 @@ from resilient_tasks.core.execution import clock, real_time
 
 
 class Bell(Protocol):
-    """Wakes the call that created it. Two rings before it is heard count as one."""
+    """Wakes the call that created it. Two rings before a wait count as one."""
 
     def ring(self) -> None:
         """Wake the call; from any thread."""
 
-    async def heard(self, seconds: float | None) -> None:
+    async def wait(self, seconds: float | None) -> None:
         """Wait for the next ring, at most `seconds` of real time."""
 
 
@@ -32,7 +32,7 @@ class ThreadBell:
         with contextlib.suppress(RuntimeError):  # already ringing
             self._silence.release()
 
-    async def heard(self, seconds: float | None) -> None:
+    async def wait(self, seconds: float | None) -> None:
         # In slices, because a flag may cancel the run: see `clock.check`.
         self._silence.acquire(timeout=clock.SLICE if seconds is None else min(seconds, clock.SLICE))
         clock.check()
@@ -53,7 +53,7 @@ class LoopBell:
         if not self._rung.done():
             self._rung.set_result(None)
 
-    async def heard(self, seconds: float | None) -> None:
+    async def wait(self, seconds: float | None) -> None:
         if seconds is None and clock.is_watched():
             seconds = clock.SLICE
         rung = cast("asyncio.Task[None]", self._rung)  # `first_of` accepts a future, too

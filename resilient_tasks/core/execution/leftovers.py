@@ -24,6 +24,7 @@ from resilient_tasks.core.call import Call, Mark, held, running
 from resilient_tasks.core.execution import child_processes, real_time, thread_starts
 from resilient_tasks.core.execution.abandoned import Leftover
 from resilient_tasks.core.execution.safe_points import outwards
+from resilient_tasks.core.safely import is_a
 
 _INSTALLED = ("site-packages", "dist-packages")
 _STDLIB = sysconfig.get_path("stdlib")
@@ -333,11 +334,6 @@ def _leftover_of(value: Any, *, known: bool) -> Iterator[Leftover]:
 
 #: The context of a thread is found within this many of its outermost frames.
 OUTERMOST = 8
-
-
-def is_a(value: Any, kind: type | tuple[type, ...]) -> bool:
-    """As `isinstance`, but by the true type: a proxy or mock may claim another."""
-    return issubclass(type(value), kind)
 
 
 def _is_job(value: Any) -> bool:

@@ -277,7 +277,7 @@ async def _wait(flight: Flight, call: Call, until: float) -> Seat:
         leader = flight.leader
         # What has no call around it is cut off by none: only its end is to be waited for.
         rings = left == NEVER and call.parent is None and leader is not None and leader.parent is None
-        await bell.heard(None if rings else min(left, clock.SLICE))
+        await bell.wait(None if rings else min(left, clock.SLICE))
     return seat
 
 
