@@ -24,7 +24,7 @@ from resilient_tasks.core.call import Call, Mark, held, running
 from resilient_tasks.core.execution import child_processes, real_time, thread_starts
 from resilient_tasks.core.execution.abandoned import Leftover
 from resilient_tasks.core.execution.safe_points import outwards
-from resilient_tasks.core.safely import is_a
+from resilient_tasks.safely import is_a
 
 _INSTALLED = ("site-packages", "dist-packages")
 _STDLIB = sysconfig.get_path("stdlib")
