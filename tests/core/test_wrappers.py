@@ -285,7 +285,7 @@ def test_no_call_begins_in_an_abandoned_task(times):
 
 
 def test_an_attempt_stopped_in_a_worker_thread_is_freed():
-    @resilient(timeout=0.02)
+    @resilient(timeout=0.2)
     def spin(slow):
         until = time.monotonic() + 1
         while slow and time.monotonic() < until:
