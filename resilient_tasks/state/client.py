@@ -1,4 +1,4 @@
-"""The states that policies share: within a stated time, and with this process's own memory while the store is gone."""
+"""Shared state as one process sees it: bounded waits, compare-and-swap with retries, and memory during outages."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from resilient_tasks.state.views import View, Views
 T = TypeVar("T")
 V = TypeVar("V", bound=View)
 
-#: Given a state (None: there is none) and the time on the store's clock, gives the next state and a result. It may be
-#: asked more than once for one change, so it does nothing else.
+#: From a state (None: there is none) and the time on the store's clock, returns the next state and a result. It may be
+#: called several times for one change, so it has no side effects.
 Change: TypeAlias = Callable[[bytes | None, float], tuple[bytes | None, T]]
 
-#: States of which it is remembered what was put there last: it is likely to stand there still.
+#: Keys of which the last value written is remembered, as a first guess for the next swap.
 _REMEMBERED = 1024
 
-#: Tries to change a state that others keep changing, before a call gives that up: time alone says nothing about them.
+#: Swaps that a call tries at least, under contention, before it gives up: a slow machine may use up the time alone.
 _TRIES = 5
 
-#: Seconds for which no call waits for long, after one has waited in vain.
+#: Seconds after a wait in vain during which calls wait for `bound` only.
 _HURRY = 1.0
 
 
-class _Unanswered(Exception):  # it never leaves this file
-    """The store did not answer a question."""
+class _NoAnswer(Exception):  # it never leaves this file
+    """The store did not answer."""
 
     def __init__(self, error: Exception, size: int = 0) -> None:
         super().__init__()
@@ -38,28 +38,28 @@ class _Unanswered(Exception):  # it never leaves this file
         self.size = size
 
 
-def _nothing(_result: object) -> None:
-    """Take nothing in."""
+def _ignore(_result: object) -> None:
+    """Do nothing with a result."""
 
 
 class States:
-    """The states that policies share, in a store that may be slow or gone.
+    """States that policies share, in a store that may be slow or unavailable.
 
-    A question that the store does not answer within `bound` seconds is answered by this process's own memory, and so
-    are all that follow, until it is back: see `Failover`. So a store takes no work down with it, and costs a call no
-    more than that, once. It is told once, as soon as memory has answered anything (`store.lost`, `store.regained`).
+    If the store does not answer within `bound` seconds, this process's own memory answers instead, and does so until
+    the store is back: see `Failover`. An outage therefore costs one call at most `bound`, and no call its work. It is
+    reported once, as soon as memory has answered a call (`store.lost`, `store.regained`).
 
-    A store that answers, but is kept busy by other threads and processes, is not given up. A call waits for it up to
-    `patience` seconds, of the time in which its process runs. Then it alone goes by what is known here, and what it
-    changed is told once the store is less busy.
+    A store that answers, but is busy with other threads and processes, is kept. A call waits up to `patience` seconds
+    for it, counted while its process runs. Then that one call uses what this process knows, and its change is written
+    once the store is less busy.
 
     Args:
-        store: where the states are.
-        name: how the store is called in events.
+        store: holds the states.
+        name: the store's name in events.
         bound: seconds.
-        patience: seconds that a call may wait for its turn, and for others to leave a state alone; default: ten times
-            `bound`.
-        stand_in: False: a question that the store does not answer raises `StoreUnavailable` instead.
+        patience: seconds that a call may wait for other threads, and for others to stop changing the state; default:
+            ten times `bound`.
+        stand_in: False: raise `StoreUnavailable` instead of using memory.
     """
 
     def __init__(
@@ -72,12 +72,12 @@ class States:
         stand_in: bool = True,
     ) -> None:
         self.name = name
-        #: What the policies of this process know of shared states, by key.
+        #: Per-process caches of shared states, by key.
         self.views: Views = Views()
         self._store = store
-        #: The store, where it is the memory of this process: what stands there is asked for without fail.
+        #: The store, if it is this process's memory, which always answers.
         self.memory: MemoryStore | None = store if type(store) is MemoryStore else None
-        # Of the type: what wraps a store to change `swap` has not changed this.
+        # Looked up on the type: a wrapper that changes `swap` alone must not pass on the inner store's other methods.
         self._update: Callable[..., None] | None = getattr(type(store), "update", None)
         self._version: Callable[..., int] | None = getattr(type(store), "version", None)
         self._claims: Callable[..., Claims | None] | None = getattr(type(store), "claims", None)
@@ -86,16 +86,16 @@ class States:
         self._stand_in = stand_in
         self._hurry_until = 0.0
         self._last: dict[str, bytes] = {}
-        self._turn = threading.Lock()
-        self._turn_here = threading.RLock()
-        self._failover = Failover(store, name, self._turn, bound, stand_in=stand_in)
-        #: Called when a store that was gone is back: it may have heard what it was told last too late, or not at all.
+        self._lock = threading.Lock()
+        self._memory_lock = threading.RLock()
+        self._failover = Failover(store, name, self._lock, bound, stand_in=stand_in)
+        #: Called when a lost store is back: the last updates may have reached it late, or not at all.
         self.on_regained: list[Callable[[], None]] = self._failover.on_regained
         if self.is_shared:
-            # To open a file takes as long as this machine is slow: that says nothing about the file.
+            # A slow machine opens a file slowly, which is no fault of the file.
             self._failover.lose(None, 0, self._patience if self._update else bound)
-            self._failover.look_for_it()
-            _ = self._failover.is_available  # a store that is fast is there at once
+            self._failover.reconnect()
+            _ = self._failover.is_available  # waits a moment for a store that is fast
 
     @property
     def is_shared(self) -> bool:
@@ -108,30 +108,29 @@ class States:
         return self._failover.memory is None
 
     def now(self) -> float:
-        """Return the present on the clock that the states go by."""
+        """Return the time on the store's clock."""
         return self._store.now()
 
     def version(self) -> int | None:
-        """Return a number that changes when another process has written to the store; None as in `at_once`."""
-        return None if self._version is None else self.at_once(self._version)
+        """Return a number that changes when another process writes to the store; None as in `look`."""
+        return None if self._version is None else self._ask_if_free(self._version)
 
-    def at_once(self, question: Callable[..., T], *given: Any) -> T | None:
-        """Return what the store itself says. None: it cannot now, or another thread has its turn."""
-        if self._failover.memory is not None or not self._turn.acquire(blocking=False):
+    def look(self, key: str) -> bytes | None:
+        """Return the state under `key`; None if there is none, the store is unavailable, or another thread uses it."""
+        return self._ask_if_free(type(self._store).get, key)
+
+    def _ask_if_free(self, question: Callable[..., T], *given: Any) -> T | None:
+        if self._failover.memory is not None or not self._lock.acquire(blocking=False):
             return None
         try:
             return question(self._store, *given)
-        except Exception:  # what is wrong with it shows as soon as it is asked something that counts
+        except Exception:  # the next call that needs an answer will handle it
             return None
         finally:
-            self._turn.release()
-
-    def look(self, key: str) -> bytes | None:
-        """Return the state under `key`; None as in `at_once`, and where there is none."""
-        return self.at_once(type(self._store).get, key)
+            self._lock.release()
 
     def claims(self) -> Claims | None:
-        """Return the claims of the processes that use the store; None where it has none."""
+        """Return the claims of the processes that use the store; None if it has none."""
         if self._claims is None or self._failover.memory is not None:
             return None
         try:
@@ -140,25 +139,25 @@ class States:
             return None
 
     def get(self, key: str) -> bytes | None:
-        """Return the state under `key`, or None where there is none."""
-        return self._answer(lambda _: self._ask(self._store.get, key), lambda memory: memory.get(key), key)
+        """Return the state under `key`, or None."""
+        return self._run(lambda _: self._ask(self._store.get, key), lambda memory: memory.get(key), key)
 
     def keys(self, prefix: str) -> list[str]:
         """Return the keys that begin with `prefix`."""
-        return self._answer(lambda _: self._ask(self._store.keys, prefix), lambda memory: memory.keys(prefix))
+        return self._run(lambda _: self._ask(self._store.keys, prefix), lambda memory: memory.keys(prefix))
 
     def update(self, key: str, change: Change[T], *, ttl: TimeToLive[T] = None) -> T:
         """Replace the bytes under `key` by what `change` makes of them, and return its result.
 
-        Between what `change` was given and what it returned nobody else has changed the state. A `change` that returns
-        the state as it was, or None, writes nothing.
+        This is atomic: a state that changed in the meantime is passed to `change` again. If `change` returns the state
+        unchanged, or None, nothing is written.
 
         Args:
             key: name of the state.
             change: see `Change`.
             ttl: see `TimeToLive`.
         """
-        return self._changed(key, change, ttl, _nothing)
+        return self._changed(key, change, ttl, _ignore)
 
     def step(
         self,
@@ -167,19 +166,19 @@ class States:
         step: LiveStep[L, T],
         *,
         ttl: TimeToLive[T] = None,
-        take_in: Callable[[T], None] = _nothing,
+        take_in: Callable[[T], None] = _ignore,
     ) -> T:
         """Change the state under `key`, as an object, by one step, and return its result.
 
-        The memory of this process keeps the object. For any other store it is decoded and encoded for each step, which
-        may be made more than once for one change: so a step changes nothing but its state.
+        This process's memory keeps the object. For any other store, each step decodes and encodes it, and may run
+        several times for one change: so a step changes nothing but its state.
 
         Args:
             key: name of the state.
             decode: see `Decode`.
             step: see `LiveStep`.
             ttl: see `TimeToLive`.
-            take_in: called with the result before another thread of this process asks the store anything.
+            take_in: called with the result before another thread of this process uses the store.
         """
         if self.memory is not None:
             return self.memory.step(key, decode, step, ttl, take_in)
@@ -193,104 +192,98 @@ class States:
     def _changed(self, key: str, change: Change[T], ttl: TimeToLive[T], take_in: Callable[[T], None]) -> T:
         step = _Step(change, ttl, self._store.now)
         if self.memory is not None:
-            return _swapped_in(self.memory, key, step)
+            return _changed_in(self.memory, key, step)
         work = self._swapped if self._update is None else self._locked
-        return self._answer(
-            lambda patience: work(key, step, patience), lambda memory: _swapped_in(memory, key, step), key, take_in
+        return self._run(
+            lambda patience: work(key, step, patience), lambda memory: _changed_in(memory, key, step), key, take_in
         )
 
     def view(self, key: str, make: Callable[[States, str], V]) -> V:
-        """Return what this process knows of the state under `key`; made by `make(states, key)` when first asked for."""
+        """Return this process's cache of the state under `key`; made by `make(states, key)` on first use."""
         return cast("V", self.views.get(key) or self.views.made(key, lambda: make(self, key)))
 
     def forget(self, key: str, decode: Decode[L], after: Callable[[L], float]) -> None:
-        """Delete a state from this process's memory `after` so many seconds; in a store that is shared it stays."""
+        """Delete a state from this process's memory in `after(state)` seconds; a shared store keeps it."""
         memory, now = self.memory or self._failover.memory, self.now()
         if memory is not None:
             memory.forget(key, lambda state: after(decode(state, now) if type(state) is bytes else state))
         self._last.pop(key, None)
 
     def close(self) -> None:
-        """Let go of the store."""
+        """Close the store."""
         self._failover.close(self._patience)
 
-    # How a question is answered.
+    # How the store, or a memory in its place, runs a question.
 
-    def _answer(
+    def _run(
         self,
-        there: Callable[[Patience], T],
-        here: Callable[[MemoryStore], T],
+        on_store: Callable[[Patience], T],
+        on_memory: Callable[[MemoryStore], T],
         key: str = "",
-        take_in: Callable[[T], None] = _nothing,
+        take_in: Callable[[T], None] = _ignore,
     ) -> T:
-        """Have the store answer, or a memory in its place.
-
-        Args:
-            there: asks the store.
-            here: asks a memory.
-            key: of the state that is asked for.
-            take_in: see `update`.
-        """
         hurry = time.monotonic() < self._hurry_until
         patience = Patience(min(self._bound, self._patience) if hurry else self._patience, max(STEP, self._bound))
-        for _ in range(2):  # a server closes connections that were idle: then it is back at once, and asked again
+        for _ in range(2):  # a server closes idle connections: then the first retry reaches it
             if not self._failover.is_available:
                 break
             try:
-                return self._in_turn(there, take_in, patience)
+                return self._run_on_store(on_store, take_in, patience)
             except Contended as busy:
-                return self._go_on_without(here, key, take_in, busy)
-            except _Unanswered:
-                self._failover.look_for_it()
-        return self._here(here, take_in, self._failover.instead())
+                return self._run_without_store(on_memory, key, take_in, busy)
+            except _NoAnswer:
+                self._failover.reconnect()
+        return self._run_on_memory(on_memory, take_in, self._failover.instead())
 
-    def _in_turn(self, there: Callable[[Patience], T], take_in: Callable[[T], None], patience: Patience) -> T:
-        """Ask one thing at a time: threads that outbid each other inside the store would keep it busy in vain."""
-        ours = self._turn.acquire(blocking=False)
-        if not ours and not patience.acquire(self._turn, unless=lambda: self._failover.memory is not None):
-            self._see_that_it_is_there()
-            msg = "other threads had their turn all the time"
+    def _run_on_store(self, on_store: Callable[[Patience], T], take_in: Callable[[T], None], patience: Patience) -> T:
+        """Run one question at a time: threads that compete inside the store would only keep it busy."""
+        ours = self._lock.acquire(blocking=False)
+        if not ours and not patience.acquire(self._lock, unless=lambda: self._failover.memory is not None):
+            self._check_available()
+            msg = "other threads used it all the time"
             raise Contended(msg)
         began = time.monotonic()
         try:
-            self._see_that_it_is_there()
-            result = there(patience)
+            self._check_available()
+            result = on_store(patience)
             take_in(result)
-        except _Unanswered as unanswered:
+        except _NoAnswer as failure:
             self._last.clear()
             took = time.monotonic() - began
-            # A store answers or fails within its bound: where it took longer, this process was stopped.
+            # A store answers or fails within its bound. If it took longer, this process was stopped meanwhile.
             grace = self._bound if took > 2 * self._bound else max(0.0, self._bound - took)
-            # Before others have their turn: they would wait for it as well.
-            self._failover.lose(unanswered.error, unanswered.size, grace)
+            # Before the lock is free: the next thread would wait for the store as well.
+            self._failover.lose(failure.error, failure.size, grace)
             raise
         else:
             return result
         finally:
-            self._turn.release()
+            self._lock.release()
 
-    def _see_that_it_is_there(self) -> None:
+    def _check_available(self) -> None:
         if self._failover.memory is not None:
-            raise _Unanswered(ConnectionError("another thread has lost it meanwhile"))
+            raise _NoAnswer(ConnectionError("another thread has lost it meanwhile"))
 
-    def _go_on_without(
-        self, here: Callable[[MemoryStore], T], key: str, take_in: Callable[[T], None], busy: Contended
+    def _run_without_store(
+        self, on_memory: Callable[[MemoryStore], T], key: str, take_in: Callable[[T], None], busy: Contended
     ) -> T:
-        """Answer one question by what is known here: the store is well, but busy with others."""
+        """Answer one question from what this process knows: the store is up, but busy."""
         self._hurry_until = time.monotonic() + _HURRY
         if not self._stand_in:
             msg = f"{self.name} is busy: {busy}"
             raise StoreUnavailable(msg)
-        self._failover.owe()
+        self._failover.notify_when_free()
         memory = MemoryStore(self._store.now)
         known = self._last.get(key)
         if known is not None:
             memory.swap(key, None, known)
-        return self._here(here, take_in, memory)
+        return self._run_on_memory(on_memory, take_in, memory)
 
-    def _here(self, here: Callable[[MemoryStore], T], take_in: Callable[[T], None], memory: MemoryStore) -> T:
-        with self._turn_here:
-            result = here(memory)
+    def _run_on_memory(
+        self, on_memory: Callable[[MemoryStore], T], take_in: Callable[[T], None], memory: MemoryStore
+    ) -> T:
+        with self._memory_lock:
+            result = on_memory(memory)
             take_in(result)
         return result
 
@@ -300,11 +293,11 @@ class States:
         except Contended:
             raise
         except Exception as error:
-            raise _Unanswered(error) from None
+            raise _NoAnswer(error) from None
 
     def _locked(self, key: str, step: _Step[T], patience: Patience) -> T:
-        """Change a state while the store keeps others out."""
-        assert self._update is not None  # noqa: S101  # or `_swapped` is called
+        """Change a state while the store locks others out."""
+        assert self._update is not None  # noqa: S101  # else `_swapped` is called
         try:
             self._update(self._store, key, step.take, within=max(0.0, patience.left))
         except Contended:
@@ -312,12 +305,12 @@ class States:
         except Exception as error:
             if error is step.error:
                 raise
-            raise _Unanswered(error, step.doubt()) from None
-        self._remember(key, step.stands)
+            raise _NoAnswer(error, step.unconfirmed()) from None
+        self._remember(key, step.after)
         return step.result
 
     def _swapped(self, key: str, step: _Step[T], patience: Patience) -> T:
-        """Change a state as soon as nobody else does so in between."""
+        """Change a state by compare-and-swap, repeated while others change it."""
         known = self._last.get(key)
         guessed = known is not None
         old = known if guessed else self._ask(self._store.get, key)
@@ -332,11 +325,11 @@ class States:
                 try:
                     done, old = self._store.swap(key, old, new, ttl=ttl)
                 except Exception as error:
-                    raise _Unanswered(error, step.doubt()) from None
+                    raise _NoAnswer(error, step.unconfirmed()) from None
             if done:
-                self._remember(key, step.stands)
+                self._remember(key, step.after)
                 return step.result
-            # A guess that was wrong is nobody's contention.
+            # A wrong guess is no contention.
             tries, guessed = tries + (not guessed), False
             if patience.is_over and tries >= _TRIES:
                 msg = f"others kept changing {key}"
@@ -352,15 +345,15 @@ class States:
 
 
 class _Step(Generic[T]):
-    """A change of a state, and what came of it the last time that it was tried.
+    """A change of a state, and the outcome of its last try.
 
     Attributes:
-        stands: the state after it.
-        error: what the change itself raised.
+        after: the state after it.
+        error: raised by the change itself.
         result: of the change.
     """
 
-    __slots__ = ("_change", "_doubt", "_now", "_ttl", "error", "result", "stands")
+    __slots__ = ("_change", "_now", "_ttl", "_unconfirmed", "after", "error", "result")
 
     result: T
 
@@ -368,31 +361,30 @@ class _Step(Generic[T]):
         self._change = change
         self._ttl = ttl
         self._now = now
-        self._doubt: bytes | None = None
-        self.stands: bytes | None = None
+        self._unconfirmed: bytes | None = None
+        self.after: bytes | None = None
         self.error: Exception | None = None
 
     def take(self, old: bytes | None) -> tuple[bytes | None, float | None]:
         """See `Step` in `core.store`."""
-        if old is not None and old == self._doubt:
-            return None, None  # the store has kept it, and its answer was lost: it is not done twice
+        if old is not None and old == self._unconfirmed:
+            return None, None  # the store has kept it and the answer was lost: the change is not repeated
         try:
             new, self.result = self._change(old, self._now())
             ttl = self._ttl(self.result) if callable(self._ttl) else self._ttl
         except Exception as error:
             self.error = error
             raise
-        self.stands = old if new is None else new
+        self.after = old if new is None else new
         return (None if new == old else new), ttl
 
-    def doubt(self) -> int:
-        """Take note that the store may have kept the state, and return how large that is."""
-        self._doubt = self.stands
-        return 0 if self.stands is None else len(self.stands)
+    def unconfirmed(self) -> int:
+        """Record that the store may have kept the state, and return its size in bytes."""
+        self._unconfirmed = self.after
+        return 0 if self.after is None else len(self.after)
 
 
-def _swapped_in(memory: MemoryStore, key: str, step: _Step[T]) -> T:
-    """Change a state in the memory that stands in for the store."""
+def _changed_in(memory: MemoryStore, key: str, step: _Step[T]) -> T:
     while True:
         old = memory.get(key)
         new, ttl = step.take(old)

@@ -1,4 +1,4 @@
-"""Connections that threads share: one uses it at a time, and the last one that does closes it."""
+"""A connection that threads share: one uses it at a time, and the last user closes it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Closable(Protocol):
     """A connection."""
 
     def close(self) -> object:
-        """Close it. No thread may be using it, or use it afterwards."""
+        """Close the connection. No thread may use it meanwhile or afterwards."""
 
 
 C = TypeVar("C", bound=Closable)
@@ -26,45 +26,45 @@ _BEFORE_A_FORK = 1.0
 
 
 class SharedConnection(Generic[C]):
-    """A connection, lent to one thread at a time.
+    """A connection that one thread uses at a time.
 
-    To close a connection under a thread that uses it ends the whole process, in SQLite. So `give_up` closes it only if
-    no thread has it, and otherwise leaves that to the thread that has it.
+    SQLite ends the whole process if a connection is closed while another thread uses it. So `retire` closes an idle
+    connection, and leaves one in use to the thread that uses it.
     """
 
     def __init__(self, connection: C) -> None:
         self._connection = connection
         self._in_use = threading.Lock()
-        self._given_up = self._closed = self._is_parents = False
+        self._retired = self._closed = self._is_inherited = False
         _all.add(self)
 
     def use(self, work: Callable[[C], T], within: float) -> T:
-        """Return what `work` makes of the connection.
+        """Return the result of `work(connection)`.
 
         Raises:
-            TimeoutError: other threads had it for `within` seconds.
-            ConnectionError: it was given up.
+            TimeoutError: other threads used it for `within` seconds.
+            ConnectionError: it was retired.
         """
         if not self._in_use.acquire(blocking=False) and not Patience(within).acquire(self._in_use):
-            msg = f"other threads had the connection for {within:g} s"
+            msg = f"other threads used the connection for {within:g} s"
             raise TimeoutError(msg)
         try:
-            if self._given_up:
-                msg = "the connection was given up"
+            if self._retired:
+                msg = "the connection was replaced or closed"
                 raise ConnectionError(msg)
             return work(self._connection)
         finally:
             self._in_use.release()
-            if self._given_up:
+            if self._retired:
                 self._close_if_unused()
 
-    def give_up(self) -> None:
-        """Have nobody use it any more, and have it closed: now, or by the thread that uses it."""
-        self._given_up = True
+    def retire(self) -> None:
+        """Allow no further use, and close it: now, or when the thread that uses it is done."""
+        self._retired = True
         self._close_if_unused()
 
     def _close_if_unused(self) -> None:
-        if self._is_parents or not self._in_use.acquire(blocking=False):
+        if self._is_inherited or not self._in_use.acquire(blocking=False):
             return
         try:
             if not self._closed:
@@ -73,36 +73,36 @@ class SharedConnection(Generic[C]):
         finally:
             self._in_use.release()
 
-    # A fork copies a connection, and the lock of a thread that is not there any more. So no thread uses it meanwhile,
-    # and the child closes its copy: SQLite would take the parent's file locks for the child's own.
+    # A fork copies the connection, and possibly a lock whose thread does not exist in the child. So no thread uses the
+    # connection during a fork. The child closes its copy: SQLite would mistake the parent's file locks for its own.
 
-    def hold_for_a_fork(self) -> bool:
-        """Keep threads from using it until `after_a_fork`."""
+    def before_fork(self) -> bool:
+        """Keep threads from using it until `after_fork`."""
         return Patience(_BEFORE_A_FORK).acquire(self._in_use)
 
-    def after_a_fork(self, *, held: bool, in_child: bool) -> None:
-        """Let threads use it again, in the parent; close the copy, in the child."""
+    def after_fork(self, *, held: bool, in_child: bool) -> None:
+        """In the parent, let threads use it again; in the child, close the copy."""
         if held:
             self._in_use.release()
             if in_child:
-                self.give_up()
-        elif in_child:  # a thread of the parent's was in the middle of something: the copy is never touched again
-            self._is_parents = self._given_up = True
-            _left_behind.append(self._connection)
+                self.retire()
+        elif in_child:  # a thread of the parent was using it: the copy is never touched again
+            self._is_inherited = self._retired = True
+            _never_closed.append(self._connection)
 
 
 _all: weakref.WeakSet[SharedConnection[Any]] = weakref.WeakSet()
-_left_behind: list[object] = []
+_never_closed: list[object] = []
 _forking = threading.local()
 
 
 def _before() -> None:
-    _forking.held = [(lent, lent.hold_for_a_fork()) for lent in list(_all)]
+    _forking.held = [(connection, connection.before_fork()) for connection in list(_all)]
 
 
 def _after(*, in_child: bool) -> None:
-    for lent, held in _forking.held:
-        lent.after_a_fork(held=held, in_child=in_child)
+    for connection, held in _forking.held:
+        connection.after_fork(held=held, in_child=in_child)
     _forking.held = []
 
 

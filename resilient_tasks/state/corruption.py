@@ -1,4 +1,4 @@
-"""What to do about a file that SQLite cannot read: it is renamed, for a person to look at, and a new one is begun."""
+"""Move a corrupt SQLite file aside, for a person to inspect, so that a new one can be created."""
 
 from __future__ import annotations
 
@@ -16,36 +16,36 @@ from resilient_tasks.core.execution.patience import Patience
 
 LOGGER = logging.getLogger("resilient_tasks")
 
-#: Seconds to wait for another process that sets the same file aside.
+#: Seconds to wait for another process that moves the same file.
 _PATIENCE = 1.0
 
-_BROKEN = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
 def is_corruption(error: BaseException) -> bool:
-    """Tell whether an error says that a file is no database, or a damaged one. A locked file is neither."""
+    """Return whether an error means that the file is no database, or a damaged one. A locked file is neither."""
     if not isinstance(error, sqlite3.Error) or "syntax error" in str(error):
-        return False  # a table that only a newer SQLite understands makes a file unreadable too, but it is sound
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _BROKEN
+        return False  # a sound file whose tables need a newer SQLite gives the same code
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _CORRUPT
 
 
 def move_aside(path: Path, error: BaseException) -> bool:
-    """Rename a broken file, its journal with it, and say so in the log. Return whether it was this call that did it.
+    """Rename a corrupt file and its journal, and log it. Return whether this call renamed it.
 
-    Processes do this one at a time, and each looks at the file anew: what another one has begun is left alone.
+    Processes do this one at a time, and each checks the file again: a new file that another has created is left alone.
     """
-    with _one_at_a_time(path.parent):
-        if not _is_broken(path):
+    with _locked_folder(path.parent):
+        if not _is_corrupt(path):
             return False
         aside = _free_name(path)
         for ending in ("-wal", "-shm", ""):  # the journal first: a new file must not find it
             with contextlib.suppress(FileNotFoundError):
                 Path(f"{path}{ending}").rename(f"{aside}{ending}")
-    LOGGER.warning("%s is no database that can be read (%s): it is now %s, and a new one is begun", path, error, aside)
+    LOGGER.warning("%s is not a readable database (%s): renamed to %s, and a new one is created", path, error, aside)
     return True
 
 
-def _is_broken(path: Path) -> bool:
+def _is_corrupt(path: Path) -> bool:
     connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=0, isolation_level=None)
     try:
         found: object = connection.execute("PRAGMA quick_check(1)").fetchone()
@@ -63,8 +63,8 @@ def _free_name(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _one_at_a_time(folder: Path) -> Iterator[None]:
-    """Keep other processes out, by a lock on the folder: it leaves no file behind. Windows has no such locks."""
+def _locked_folder(folder: Path) -> Iterator[None]:
+    """Lock other processes out, by a lock on the folder, which leaves no file behind. Windows has no such locks."""
     if sys.platform == "win32":
         yield
         return

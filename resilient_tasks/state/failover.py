@@ -1,4 +1,4 @@
-"""Whether a store answers, what stands in for it while it does not, and the thread that looks for it."""
+"""Failover: memory stands in for a lost store, and a thread reconnects to it."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from resilient_tasks.core.execution.patience import Patience
 from resilient_tasks.core.failures import describe
 from resilient_tasks.core.store import Contended, MemoryStore, StateStore
 
-#: A store is asked to keep something under this key, to see whether it is back: one that can only be read is not.
+#: Prefix of a key that is written to see whether the store is back: a store that can only be read is not.
 _PROBE = "is-there/"
-#: Seconds for which that is kept.
+#: Seconds for which a probe is kept.
 _PROBE_KEPT = 10.0
 
-#: Seconds between attempts to reach a store that is gone: doubling from the first to the last.
+#: Seconds between attempts to reconnect: doubling from the first to the last.
 _FIRST_PAUSE, _LAST_PAUSE = 0.05, 2.0
 
-#: Seconds for which a store may be gone before it is told, where nothing stands in for it.
+#: Seconds for which a store without a stand-in may be lost before that is reported.
 _MOMENT = 1.0
 
-#: A store whose place memory has taken, and that is lost again within so many seconds of being back, has to answer for
-#: a while before it counts as back: seconds, doubling from the first to the last.
+#: If memory stood in for a store, and it is lost again within `_RELAPSE` seconds of its return, it has to answer for a
+#: trial period before it counts as back: seconds, doubling from the first to the last.
 _RELAPSE, _FIRST_TRIAL, _LAST_TRIAL = 1.0, 0.1, 60.0
 
-#: In events about the store itself, in the place of a function's name.
+#: In events about the store itself, in place of a function's name.
 _OPERATION = "state store"
 
 
@@ -37,91 +37,90 @@ class StoreUnavailable(ConnectionError):
 
 
 class Failover:
-    """Whether a store answers.
+    """Whether a store is available, and the memory in its place while it is not.
 
     Args:
-        store: the store. It is asked by one thread at a time, the one that holds `turn`.
-        name: how it is called in events.
-        turn: see `store`.
+        store: used by one thread at a time, which holds `lock`.
+        name: its name in events.
+        lock: see `store`.
         bound: seconds for which a call waits for it.
-        stand_in: False: while it is gone, calls fail with `StoreUnavailable`.
+        stand_in: False: while it is lost, calls fail with `StoreUnavailable`.
 
     Attributes:
-        memory: stands in for the store while that is gone; None: it is there.
-        on_regained: called when a store that was gone is back: it may have heard what it was told last too late, or not
-            at all.
+        memory: stands in for a lost store; None if the store is available.
+        on_regained: called when a lost store is back: the last updates may have reached it late, or not at all.
     """
 
-    def __init__(self, store: StateStore, name: str, turn: threading.Lock, bound: float, *, stand_in: bool) -> None:
+    def __init__(self, store: StateStore, name: str, lock: threading.Lock, bound: float, *, stand_in: bool) -> None:
         self.memory: MemoryStore | None = None
         self.on_regained: list[Callable[[], None]] = []
         self._store = store
         self._name = name
-        self._turn = turn
+        self._lock = lock
         self._bound = bound
         self._stand_in = stand_in
-        self._changing = threading.Lock()
+        self._state_lock = threading.Lock()
         self._closed = threading.Event()
         self._tried, self._grace = threading.Event(), Patience(0.0)
-        self._probe = f"{_PROBE}{uuid.uuid4().hex[:8]}"
+        self._probe_key = f"{_PROBE}{uuid.uuid4().hex[:8]}"
         self._size = 0
-        self._to_look = False
+        self._must_reconnect = False
         self._why: Exception | None = None
-        self._told = False
+        self._reported = False
         self._lost_at = 0.0
         self._back_at = float("-inf")
         self._trial = 0.0
         self._memory_before: MemoryStore | None = None
-        self._owes = self._pays = False
+        self._notice_due = self._notifies = False
 
     def lose(self, error: Exception | None, size: int, grace: float) -> None:
-        """Go by memory until the store is back. `look_for_it` is to be called next, without the turn.
+        """Use memory until the store is back. Call `reconnect` next, without the store's lock.
 
         Args:
-            error: what it did instead of answering; None: it was not asked yet.
-            size: bytes that it was to keep. It is back when it keeps as many.
-            grace: seconds for which calls wait for the first try to reach it.
+            error: why it is lost; None: it was not used yet.
+            size: bytes of the value that it failed to write. It is back once it can keep as many.
+            grace: seconds for which calls wait for the first attempt to reconnect.
         """
-        with self._changing:
+        with self._state_lock:
             if self.memory is not None:
                 return
             relapse = time.monotonic() - self._back_at < _RELAPSE + 2 * self._trial
             self._trial = min(_LAST_TRIAL, max(_FIRST_TRIAL, 2 * self._trial)) if relapse else 0.0
-            # What this process knew while the store was gone before is better than to know nothing.
+            # The memory of the last outage is better than an empty one.
             before = self._memory_before if relapse else None
             self._tried, self._grace = threading.Event(), Patience(grace)
-            self._to_look = True
+            self._must_reconnect = True
             self._why, self._lost_at, self._size = error, time.monotonic(), size
             self.memory = before or MemoryStore(self._store.now)
 
-    def look_for_it(self) -> None:
-        """Have a thread look for a store that was lost, if none does so already."""
-        with self._changing:
-            if not self._to_look:
+    def reconnect(self) -> None:
+        """Reconnect to a lost store in a thread, unless one does so already."""
+        with self._state_lock:
+            if not self._must_reconnect:
                 return
-            self._to_look, tried = False, self._tried
+            self._must_reconnect, tried = False, self._tried
         if self._closed.is_set():
             tried.set()
-        elif not _in_a_thread(self._come_back, tried):
-            self._come_back(tried, once=True)
+        elif not _in_a_thread(self._reconnect, tried):
+            self._reconnect(tried, once=True)
 
     @property
     def is_available(self) -> bool:
-        """Whether the store answers. One that was lost just now is tried again at once: that is waited for."""
+        """Whether the store answers. If it was lost just now, wait for the first attempt to reconnect."""
         return self.memory is None or (
             not self._tried.is_set() and self._grace.wait(self._tried) and self.memory is None
         )
 
     def instead(self) -> MemoryStore:
-        """Return the memory that stands in, and tell of it once.
+        """Return the memory that stands in, and report the loss once.
 
         Raises:
-            StoreUnavailable: nothing is to stand in.
+            StoreUnavailable: without a stand-in.
         """
-        # What waits for the store is none the worse for a moment.
+        # Without a stand-in, calls wait for the store anyway: a short outage is no news.
         a_moment = not self._stand_in and time.monotonic() - self._lost_at < _MOMENT
-        if not self._told and not self._closed.is_set() and not a_moment:
-            self._told = True
+        if not self._reported and not self._closed.is_set() and not a_moment:
+            self._reported = True
             why = self._why or TimeoutError(f"not reached within {self._bound * 1000:g} ms")
             waits = not self._stand_in
             bus.emit(StoreLost(operation=_OPERATION, store=self._name, message=describe(why), waits=waits))
@@ -129,31 +128,31 @@ class Failover:
             raise StoreUnavailable(f"{self._name} does not answer")
         return self.memory or MemoryStore(self._store.now)
 
-    def owe(self) -> None:
-        """Call `on_regained` once the store is less busy: it was not told something."""
-        with self._changing:
-            self._owes = True
-            if self._pays or not self.on_regained:
+    def notify_when_free(self) -> None:
+        """Call `on_regained` once the store is less busy: an update did not reach it."""
+        with self._state_lock:
+            self._notice_due = True
+            if self._notifies or not self.on_regained:
                 return
-            self._pays = True
-        if not _in_a_thread(self._pay):
-            self._pays = False
+            self._notifies = True
+        if not _in_a_thread(self._notify):
+            self._notifies = False
 
     def close(self, within: float) -> None:
-        """Let go of the store. A thread that asks it something has so many seconds to end."""
+        """Close the store. A thread that uses it has `within` seconds to finish."""
         self._closed.set()
-        has_turn = Patience(within).acquire(self._turn)
+        has_lock = Patience(within).acquire(self._lock)
         try:
             self._store.close()
         finally:
-            if has_turn:
-                self._turn.release()
+            if has_lock:
+                self._lock.release()
 
-    def _come_back(self, tried: threading.Event, *, once: bool = False) -> None:
+    def _reconnect(self, tried: threading.Event, *, once: bool = False) -> None:
         began, pause, answers_since = time.monotonic(), 0.0, None
         while not self._closed.wait(pause):
             try:
-                self._reach(connect=answers_since is None)
+                self._probe_store(connect=answers_since is None)
             except Exception as error:
                 self._why = self._why or error
                 pause, answers_since = min(_LAST_PAUSE, max(_FIRST_PAUSE, 2 * pause)), None
@@ -161,7 +160,7 @@ class Failover:
                 now = time.monotonic()
                 answers_since, pause = answers_since or now, _FIRST_PAUSE
                 if now - answers_since >= self._trial:
-                    self._is_back(began)
+                    self._mark_regained(began)
                     break
             finally:
                 tried.set()
@@ -169,12 +168,12 @@ class Failover:
                 break
         tried.set()
 
-    def _reach(self, *, connect: bool) -> None:
-        """Connect, and have the store keep something.
+    def _probe_store(self, *, connect: bool) -> None:
+        """Connect, and write a probe.
 
-        A thread that is waiting for an answer ends first: it has the turn. Other calls go by memory meanwhile.
+        A thread that waits for an answer finishes first: it holds the lock. Other calls use memory meanwhile.
         """
-        while not self._turn.acquire(timeout=_LAST_PAUSE):
+        while not self._lock.acquire(timeout=_LAST_PAUSE):
             if self._closed.is_set():
                 return
         try:
@@ -183,43 +182,43 @@ class Failover:
             if connect:
                 self._store.connect()
             kept = uuid.uuid4().hex.encode().ljust(self._size)
-            with contextlib.suppress(Contended):  # others can write to it: so it is there
-                self._store.swap(self._probe, self._store.get(self._probe), kept, ttl=_PROBE_KEPT)
+            with contextlib.suppress(Contended):  # others can write to it, so it is up
+                self._store.swap(self._probe_key, self._store.get(self._probe_key), kept, ttl=_PROBE_KEPT)
         finally:
             if self._closed.is_set():
                 self._store.close()
-            self._turn.release()
+            self._lock.release()
 
-    def _is_back(self, began: float) -> None:
-        with self._changing:
+    def _mark_regained(self, began: float) -> None:
+        with self._state_lock:
             self._memory_before, self.memory = self.memory, None
-            # A connection that had been closed while it was idle is no sign that the store comes and goes.
-            if self._told and self._stand_in:
+            # A connection that was closed while idle does not count as an outage.
+            if self._reported and self._stand_in:
                 self._back_at = time.monotonic()
         if self._closed.is_set():
             return
-        for tell in list(self.on_regained):
-            tell()
-        if self._told:
-            self._told = False
+        for notify in list(self.on_regained):
+            notify()
+        if self._reported:
+            self._reported = False
             bus.emit(StoreRegained(operation=_OPERATION, store=self._name, seconds=time.monotonic() - began))
 
-    def _pay(self) -> None:
+    def _notify(self) -> None:
         pause = _FIRST_PAUSE
         while not self._closed.wait(pause):
-            self._owes = False
-            for tell in list(self.on_regained):
+            self._notice_due = False
+            for notify in list(self.on_regained):
                 with contextlib.suppress(StoreUnavailable):
-                    tell()
+                    notify()
             pause = min(_LAST_PAUSE, 2 * pause)
-            with self._changing:
-                if not self._owes:
-                    self._pays = False
+            with self._state_lock:
+                if not self._notice_due:
+                    self._notifies = False
                     return
 
 
 def _in_a_thread(work: Callable[..., None], *given: object) -> bool:
-    """Have a thread of its own do it. Return False where none starts any more: the interpreter is shutting down."""
+    """Run `work` in a thread. Return False if the interpreter is shutting down and starts none."""
     try:
         threading.Thread(target=work, args=given, name="resilient:store", daemon=True).start()
     except RuntimeError:

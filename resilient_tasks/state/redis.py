@@ -1,4 +1,4 @@
-"""States in Redis: shared by all machines."""
+"""States in Redis: shared across machines."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ T = TypeVar("T")
 
 _PREFIX = "resilient-tasks:"
 
-#: Redis has no compare and swap of its own. The reply holds its time too, so that all machines go by one clock; and
-#: what a machine puts that is wrong about that time is refused, as if another one had been faster.
+#: Compare-and-swap, which Redis lacks. The reply includes the server's time, so that all machines use one clock. A swap
+#: by a machine that is wrong about that time fails, as if another machine had been faster.
 _SWAP = """
 local found = redis.call('GET', KEYS[1])
 local time = redis.call('TIME')
@@ -30,19 +30,19 @@ else redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[4]) end
 return {1, time[1], time[2]}
 """
 
-#: Seconds for reaching the server: nobody waits for it.
+#: Seconds to connect to the server. No call waits for it.
 _CONNECT_TIMEOUT = 5.0
 
-#: Seconds by which a machine may be wrong about the server's time. More, and its clock was set since it asked last.
-_WRONG = 1.0
+#: Seconds by which a machine may be wrong about the server's time. Beyond that, its clock was set meanwhile.
+_MOST_DRIFT = 1.0
 
 
 class RedisStore:
     """Strings in Redis under `resilient-tasks:`, swapped by a Lua script. Needs Redis 5 or newer, and no module.
 
     Args:
-        url: as redis-py takes it: `redis://user:password@host:port/0`, `rediss://` for TLS, `unix://` for a socket.
-        bound: seconds within which a question is answered or fails.
+        url: as for redis-py: `redis://user:password@host:port/0`, `rediss://` for TLS, `unix://` for a socket.
+        bound: seconds within which a request is answered or fails.
 
     Raises:
         PolicyError: redis-py is not installed.
@@ -57,14 +57,14 @@ class RedisStore:
         self._redis = redis
         self._url = url
         self._bound = bound
-        self._ahead: float | None = None
-        self._lent: SharedConnection[Redis] | None = None
+        self._offset: float | None = None
+        self._connection: SharedConnection[Redis] | None = None
         self._swap: Any = None
 
     def connect(self) -> None:
-        """Connect, and see how the server's clock stands to this machine's.
+        """Connect, and compare the server's clock with this machine's.
 
-        A connection that a thread uses meanwhile is closed by that thread.
+        An earlier connection that a thread still uses is closed by that thread.
         """
         from redis.backoff import NoBackoff  # noqa: PLC0415  # as above
         from redis.retry import Retry  # noqa: PLC0415  # as above
@@ -74,27 +74,27 @@ class RedisStore:
             single_connection_client=True,
             socket_connect_timeout=_CONNECT_TIMEOUT,
             socket_timeout=self._bound,
-            # By default redis-py repeats what breaks off, and a change that was made already is then made twice.
+            # By default redis-py repeats a command whose connection breaks, which could apply a change twice.
             retry=Retry(NoBackoff(), 0),
         )
         try:
-            asked = time.time()
-            self._keep_time(*client.time(), asked)
+            sent = time.time()
+            self._update_offset(*client.time(), sent)
             client.script_load(_SWAP)
         except BaseException:
             client.close()
             raise
-        # From here on a call may be waiting for a connection that the server had closed.
+        # From here on a call may wait while redis-py reconnects after the server closed an idle connection.
         assert client.connection is not None  # noqa: S101  # `single_connection_client=True`
         client.connection.socket_connect_timeout = self._bound
         self._swap = client.register_script(_SWAP)
-        before, self._lent = self._lent, SharedConnection(client)
+        before, self._connection = self._connection, SharedConnection(client)
         if before is not None:
-            before.give_up()
+            before.retire()
 
     def now(self) -> float:
         """Return the server's time, in unix seconds."""
-        return clock.wall() + (self._ahead or 0.0)
+        return clock.wall() + (self._offset or 0.0)
 
     def get(self, key: str) -> bytes | None:
         """See `StateStore`."""
@@ -105,44 +105,44 @@ class RedisStore:
         kept = "" if ttl is None else max(1, int(ttl * 1000))
 
         def swapped(client: Redis) -> tuple[bool, bytes | None]:
-            asked = time.time()
-            believed = repr(asked + (self._ahead or 0.0))
-            given = (int(old is not None), old or b"", new, kept, believed, _WRONG)
+            sent = time.time()
+            believed = repr(sent + (self._offset or 0.0))
+            given = (int(old is not None), old or b"", new, kept, believed, _MOST_DRIFT)
             done, seconds, microseconds, *found = self._swap(keys=[_PREFIX + key], args=given, client=client)
-            self._keep_time(seconds, microseconds, asked)
+            self._update_offset(seconds, microseconds, sent)
             return (True, new) if done else (False, found[0] if found else None)
 
         return self._ask(swapped)
 
     def keys(self, prefix: str) -> list[str]:
         """See `StateStore`."""
-        pattern = _PREFIX + _literally(prefix) + "*"
+        pattern = _PREFIX + _escaped(prefix) + "*"
         found = self._ask(lambda client: list(client.scan_iter(match=pattern, count=1000)))
         return sorted(key.decode().removeprefix(_PREFIX) for key in found)
 
     def close(self) -> None:
-        """Close the connection, or leave that to the thread that uses it."""
-        lent, self._lent = self._lent, None
-        if lent is not None:
-            lent.give_up()
+        """Close the connection; if a thread uses it, when that is done."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.retire()
 
     def _ask(self, question: Callable[[Redis], T]) -> T:
-        lent = self._lent
-        if lent is None:
+        connection = self._connection
+        if connection is None:
             msg = "not connected"
             raise ConnectionError(msg)
-        return lent.use(question, self._bound)
+        return connection.use(question, self._bound)
 
-    def _keep_time(self, seconds: Any, microseconds: Any, asked: float) -> None:
-        """Tell by how much the server's clock is ahead: it read it between the question and the answer.
+    def _update_offset(self, seconds: Any, microseconds: Any, sent: float) -> None:
+        """Update the offset of the server's clock, which was read between the request and the reply.
 
-        What is believed stays where that may be so, for an answer that took long says little.
+        The current offset is kept if the reply agrees with it: a slow reply says little.
         """
         server = int(seconds) + int(microseconds) / 1e6
-        most, least = server - asked, server - time.time()
-        if self._ahead is None or not least <= self._ahead <= most:
-            self._ahead = (least + most) / 2
+        most, least = server - sent, server - time.time()
+        if self._offset is None or not least <= self._offset <= most:
+            self._offset = (least + most) / 2
 
 
-def _literally(prefix: str) -> str:
+def _escaped(prefix: str) -> str:
     return "".join(f"\\{letter}" if letter in "*?[\\" else letter for letter in prefix)

@@ -1,4 +1,4 @@
-"""States in an SQLite file: shared by all processes of a machine, and still there after the last one has ended."""
+"""States in an SQLite file: shared by all processes of a machine, and kept after the last one has ended."""
 
 from __future__ import annotations
 
@@ -28,38 +28,37 @@ _REPLACE = "UPDATE states SET value = ?, expires = ? WHERE key = ? AND value = ?
 _PUT = "INSERT OR REPLACE INTO states VALUES (?, ?, ?)"
 _KEYS = "SELECT key FROM states WHERE substr(key, 1, ?) = ? AND (expires IS NULL OR expires > ?)"
 _NEXT = "SELECT key FROM states WHERE key > ? ORDER BY key LIMIT 1 OFFSET ?"
-_TIDY = "DELETE FROM states WHERE key > ? AND key <= ? AND expires <= ?"
-_TIDY_TO_THE_END = "DELETE FROM states WHERE key > ? AND expires <= ?"
+_PURGE = "DELETE FROM states WHERE key > ? AND key <= ? AND expires <= ?"
+_PURGE_TO_THE_END = "DELETE FROM states WHERE key > ? AND expires <= ?"
 
-#: Seconds for which a process waits at the most, at random, before it asks for the write lock again. The longer it has
-#: waited, the sooner it asks: one that has just had the lock is not to take it from one that waits.
+#: Longest random wait, in seconds, between two requests for the write lock. It shrinks while a process waits, so that
+#: one that has just had the lock does not overtake one that waits.
 _LONGEST_WAIT, _SHORTEST_WAIT = 0.0005, 0.00005
 
-#: A file is given up where nothing was written to it for so many times the bound, while others had it locked.
-_STANDS_STILL = 4
+#: A locked file is unavailable once nothing was written to it for this many times the bound.
+_STANDSTILL = 4
 
-#: Seconds for which each step of opening the file waits for others to be ready with it.
+#: Seconds for which each step of opening the file waits for other processes.
 _OPENING = 1.0
 
-#: Times that a new value is put in the place of the one that it was made of, in the hope that this still stands there.
-#: Then others are kept out: however many they are, the next time is the last.
+#: Optimistic updates, by compare-and-swap, before `update` takes the write lock, which always succeeds.
 _GUESSES = 3
 
-#: With this share of the values that are put, so many others are looked at, and those whose time is over deleted: four
-#: for each that is put, and none at the cost of a wait, however many there are.
-_TIDIED, _LOOKED_AT = 1 / 500, 2000
+#: This share of all writes checks that many other values, and deletes the expired ones: four checks a write on average,
+#: and none takes long, however large the table is.
+_PURGING, _CHECKED = 1 / 500, 2000
 
 
 class SQLiteStore:
-    """A table in a file in WAL mode: reading waits for nobody, and one process writes at a time.
+    """A table in a file in WAL mode: reads never wait, and one process writes at a time.
 
-    A file that is no database, or a damaged one, is renamed to `<name>.broken-<time>` and begun anew.
+    A file that is no database, or a damaged one, is renamed to `<name>.broken-<time>`, and a new one is created.
 
     Args:
-        url: `sqlite:///relative/path` or `sqlite:////absolute/path`. Not for a network file system: its locks do not
-            hold there.
-        bound: seconds within which a question is answered or fails. Others who write, one after the other, may hold it
-            up for longer: see `update`.
+        url: `sqlite:///relative/path` or `sqlite:////absolute/path`. Not on a network file system, where SQLite's
+            locks do not work.
+        bound: seconds within which a request is answered or fails. Other writers may delay it for longer: see
+            `update`.
 
     Raises:
         PolicyError: the URL names no file.
@@ -72,16 +71,16 @@ class SQLiteStore:
             raise PolicyError(msg)
         self._path, self._file = Path(path), path
         self._bound = bound
-        self._lent: SharedConnection[sqlite3.Connection] | None = None
+        self._connection: SharedConnection[sqlite3.Connection] | None = None
         self._inode, self._times_opened = (0, 0), 0
         self._suspect = False
-        self._tidied_to: str | None = None
+        self._purged_to: str | None = None
         self._claims: claims.Claims | None = None
 
     def connect(self) -> None:
-        """Open the file, and make it, with its folder, where there is none.
+        """Open the file. Create it, and its folder, if missing.
 
-        A connection that a thread uses meanwhile is closed by that thread.
+        An earlier connection that a thread still uses is closed by that thread.
         """
         keep_private(self._path)
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -91,17 +90,17 @@ class SQLiteStore:
             if not corruption.is_corruption(error):
                 raise
             corruption.move_aside(self._path, error)
-            keep_private(self._path)  # of the new one, too
+            keep_private(self._path)  # the new file, too
             opened = self._opened()
         found = self._path.stat()
-        before, self._lent = self._lent, SharedConnection(opened)
+        before, self._connection = self._connection, SharedConnection(opened)
         self._times_opened += 1
         self._inode, self._suspect = (found.st_dev, found.st_ino), False
         if before is not None:
-            before.give_up()
+            before.retire()
 
     def now(self) -> float:
-        """Return unix seconds: the file may outlive the machine's running time."""
+        """Return unix seconds: the file may outlive a reboot, and with it a monotonic clock."""
         return clock.wall()
 
     def get(self, key: str) -> bytes | None:
@@ -112,8 +111,8 @@ class SQLiteStore:
         """See `StateStore`."""
 
         def swapped(connection: sqlite3.Connection) -> tuple[bool, bytes | None]:
-            # As long as `update` waits for one that writes: on a busy machine that one may have to wait for its turn.
-            with self._writing(connection, _STANDS_STILL * self._bound):
+            # As long as `update` waits for one writer, which may have to wait for a core on a busy machine.
+            with self._writing(connection, _STANDSTILL * self._bound):
                 found = self._found(connection, key)
                 if found == old:
                     self._put(connection, key, new, ttl)
@@ -122,30 +121,30 @@ class SQLiteStore:
         return self._ask(swapped)
 
     def update(self, key: str, step: Step, *, within: float) -> None:
-        """Replace the value under `key` by what `step` makes of it, and of nothing that another one has changed since.
+        """Atomically replace the value under `key` by what `step` makes of it.
 
         Args:
             key: name of the state.
-            step: given the value, returns the next one (None: it stays) and its time to live. It may be asked again.
-            within: seconds for which this waits for others who write, one after the other.
+            step: from the value, returns the next one (None: unchanged) and its time to live. May be called again.
+            within: seconds for which this waits for other writers.
 
         Raises:
-            Contended: it would have had to wait for longer.
+            Contended: other writers took longer.
         """
 
         def updated(connection: sqlite3.Connection) -> None:
-            # Others are kept out for one statement, and not while Python makes the next value: a process that has to
-            # wait for a core at that moment would keep all the others waiting.
+            # This locks others out for one statement, and not while Python makes the next value: a process that waits
+            # for a core at that moment would block all the others.
             for _ in range(_GUESSES):
                 found = self._until_free(lambda: self._found(connection, key))
                 new, ttl = step(found)
                 if new is None:
                     return
-                if found is None or random.random() < _TIDIED:
+                if found is None or random.random() < _PURGING:
                     break
                 now = self.now()
-                given = (new, None if ttl is None else now + ttl, key, found, now)
-                if self._when_free(connection, _REPLACE, given, within).rowcount:
+                values = (new, None if ttl is None else now + ttl, key, found, now)
+                if self._when_free(connection, _REPLACE, values, within).rowcount:
                     return
             with self._writing(connection, within):
                 new, ttl = step(self._found(connection, key))
@@ -155,10 +154,10 @@ class SQLiteStore:
         self._ask(updated)
 
     def claims(self) -> claims.Claims | None:
-        """Return the claims of the processes that use this file; None where the system has none.
+        """Return the claims of the processes that use this file; None if the system has none.
 
         Raises:
-            OSError: the file beside it cannot be opened.
+            OSError: the lock file beside it cannot be opened.
         """
         if claims.POSSIBLE and (self._claims is None or not self._claims.is_current):
             self._claims = claims.Claims(f"{self._file}-slots", self._path.stat().st_mode & 0o777)
@@ -175,29 +174,29 @@ class SQLiteStore:
         return [key for (key,) in rows]
 
     def close(self) -> None:
-        """Close the file, or leave that to the thread that uses it."""
-        lent, self._lent = self._lent, None
-        if lent is not None:
-            lent.give_up()
-        self._claims = None  # a call that is under way has them still
+        """Close the file; if a thread uses it, when that is done."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.retire()
+        self._claims = None  # running calls keep theirs
 
     def _ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
-        lent = self._lent
-        if lent is None:
+        connection = self._connection
+        if connection is None:
             msg = f"{self._path} is not open"
             raise ConnectionError(msg)
-        found = os.stat(self._file)  # noqa: PTH116  # for each question; what is written to a file that was deleted, or set aside, nobody reads
+        found = os.stat(self._file)  # noqa: PTH116  # a hot path; what is written to a deleted or renamed file is lost
         if (found.st_dev, found.st_ino) != self._inode:
-            msg = f"another file has taken the place of {self._path}"
+            msg = f"{self._path} was replaced by another file"
             raise ConnectionError(msg)
         try:
-            return lent.use(question, self._bound)
+            return connection.use(question, self._bound)
         except sqlite3.DatabaseError as error:
             self._suspect = self._suspect or corruption.is_corruption(error)
             raise
 
     def _opened(self) -> sqlite3.Connection:
-        # SQLite's own waiting doubles its steps up to 100 ms: too coarse for the bound.
+        # SQLite's own busy handler waits up to 100 ms at a time: too coarse for the bound.
         connection = sqlite3.connect(self._path, timeout=0, isolation_level=None, check_same_thread=False)
         try:
             self._until_free(lambda: connection.execute("PRAGMA journal_mode=WAL"), within=_OPENING)
@@ -206,7 +205,7 @@ class SQLiteStore:
             if self._suspect and connection.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
                 error = sqlite3.DatabaseError("database disk image is malformed")
                 error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
-                raise error  # noqa: TRY301  # as SQLite raises it, where it comes upon the damage
+                raise error  # noqa: TRY301  # as SQLite raises it when it reads the damage
         except BaseException:
             connection.close()
             raise
@@ -218,23 +217,23 @@ class SQLiteStore:
 
     def _put(self, connection: sqlite3.Connection, key: str, new: bytes, ttl: float | None) -> None:
         connection.execute(_PUT, (key, new, None if ttl is None else self.now() + ttl))
-        if random.random() < _TIDIED:  # a process may live for a few calls
-            self._tidy(connection, key)
+        if random.random() < _PURGING:  # at random, as a process may make only a few calls
+            self._purge(connection, key)
 
-    def _tidy(self, connection: sqlite3.Connection, key: str) -> None:
-        """Go on where this process stopped, at first beside `key`: not all are to begin at the same place."""
-        begin = key if self._tidied_to is None else self._tidied_to
-        self._tidied_to = self._tidied(connection, begin)
-        if not self._tidied_to:
-            self._tidied_to = self._tidied(connection, "")
+    def _purge(self, connection: sqlite3.Connection, key: str) -> None:
+        """Go on where this process stopped; first at `key`, so that processes begin at different places."""
+        begin = key if self._purged_to is None else self._purged_to
+        self._purged_to = self._purge_after(connection, begin)
+        if not self._purged_to:
+            self._purged_to = self._purge_after(connection, "")
 
-    def _tidied(self, connection: sqlite3.Connection, begin: str) -> str:
-        """Look at the values after this key, and return the last key that was looked at; empty: that was the end."""
-        last = connection.execute(_NEXT, (begin, _LOOKED_AT - 1)).fetchone()
+    def _purge_after(self, connection: sqlite3.Connection, begin: str) -> str:
+        """Delete expired values among the next ones after a key, and return the last key checked; empty at the end."""
+        last = connection.execute(_NEXT, (begin, _CHECKED - 1)).fetchone()
         if last is None:
-            connection.execute(_TIDY_TO_THE_END, (begin, self.now()))
+            connection.execute(_PURGE_TO_THE_END, (begin, self.now()))
             return ""
-        connection.execute(_TIDY, (begin, *last, self.now()))
+        connection.execute(_PURGE, (begin, *last, self.now()))
         return str(last[0])
 
     @contextlib.contextmanager
@@ -245,22 +244,23 @@ class SQLiteStore:
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
-                with contextlib.suppress(sqlite3.Error):  # a disk that is full may refuse this too
+                with contextlib.suppress(sqlite3.Error):  # a full disk may refuse this too
                     connection.execute("ROLLBACK")
             raise
 
     def _when_free(
-        self, connection: sqlite3.Connection, statement: str, given: tuple[object, ...], within: float
+        self, connection: sqlite3.Connection, statement: str, values: tuple[object, ...], within: float
     ) -> sqlite3.Cursor:
         """Execute a statement that needs the write lock.
 
-        It waits for that up to `within` seconds while others write, and for less where the file stands still.
+        Wait up to `within` seconds for it while others write, and less if nothing is written.
 
         Raises:
-            Contended: others wrote all the time.
+            Contended: others kept writing.
+            sqlite3.OperationalError: the file stays locked, and nothing is written.
         """
         try:
-            return connection.execute(statement, given)
+            return connection.execute(statement, values)
         except sqlite3.OperationalError as error:
             busy = _if_busy(error)
         patience, longest = Patience(within), _LONGEST_WAIT
@@ -269,7 +269,7 @@ class SQLiteStore:
             time.sleep(random.uniform(0, longest))
             longest = max(_SHORTEST_WAIT, 0.9 * longest)
             try:
-                return connection.execute(statement, given)
+                return connection.execute(statement, values)
             except sqlite3.OperationalError as error:
                 busy = _if_busy(error)
             if written < 0:
@@ -284,7 +284,7 @@ class SQLiteStore:
                 raise Contended(msg) from busy
 
     def _standstill(self, within: float) -> Patience:
-        return Patience(min(within, _STANDS_STILL * self._bound))
+        return Patience(min(within, _STANDSTILL * self._bound))
 
     def _until_free(self, work: Callable[[], T], within: float | None = None) -> T:
         patience = Patience(self._bound if within is None else within)
@@ -298,7 +298,7 @@ class SQLiteStore:
 
 
 def _if_busy(error: sqlite3.OperationalError) -> sqlite3.OperationalError:
-    """Return the error if it says that another process has the write lock, else raise it."""
+    """Return the error if another process has the write lock, else raise it."""
     if not _is_busy(error):
         raise error
     return error

@@ -1,4 +1,4 @@
-"""Which store this process uses, and the states in it."""
+"""The store that this process uses, and the states in it."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ __all__ = ["ConfiguredStates", "States", "StoreUnavailable", "count", "shared", 
 
 
 class ConfiguredStates:
-    """The states that a setting names: opened when first asked for, and again when the setting names another store.
+    """The states in the store that a setting names: opened on first use, and again when the setting changes.
 
     Args:
-        where: reads from the settings which store it is.
+        where: returns the store, or its URL, from the settings.
         how: arguments of `States`, besides its bound.
 
     Attributes:
-        opened_for: the settings that the states were opened for: while those are in force, nothing need be asked.
-        views: what is known of the states; of any use only while `opened_for` is in force.
+        opened_for: the settings that the states were opened for. While those are in force, `views` is valid.
+        views: per-process caches of the states.
     """
 
     opened_for: settings.Settings | None
@@ -40,13 +40,13 @@ class ConfiguredStates:
         self.forget()
 
     def forget(self) -> None:
-        """Begin anew, as a forked child does: what the parent knows and is connected to is not the child's."""
+        """Reset, as a forked child does: caches and connections are the parent's."""
         self._forced = False
         self._opening = threading.Lock()
         self._put(None, None)
 
     def close(self) -> None:
-        """Let go of the store, and begin anew."""
+        """Close the store, and reset."""
         if self._states is not None:
             self._states.close()
         self.forget()
@@ -55,28 +55,30 @@ class ConfiguredStates:
         """Return the states.
 
         Raises:
-            PolicyError: the setting names no store.
+            PolicyError: the setting names no valid store.
         """
         if self._states is not None and self.opened_for is settings.current:
             return self._states
         return self._open(settings.current)
 
     def ready(self) -> States | None:
-        """Return the states if they are open. To open them takes longer than some can wait: it imports a library."""
+        """Return the states if they are open. Opening may import a library, which some callers cannot wait for."""
         opened_for, chosen = self.opened_for, settings.current
-        is_it = self._forced or opened_for is chosen or (opened_for and self._named(opened_for) == self._named(chosen))
-        return self._states if is_it else None
+        is_current = (
+            self._forced or opened_for is chosen or (opened_for and self._named(opened_for) == self._named(chosen))
+        )
+        return self._states if is_current else None
 
     def _put(self, states: States | None, opened_for: settings.Settings | None) -> None:
-        self.opened_for = None  # for a thread that looks at both meanwhile
+        self.opened_for = None  # a thread may read both meanwhile
         if self._states is not None and self._states is not states:
-            settings.renew()  # no door stays open to what is no longer in use
+            settings.renew()  # closes the fast paths to the old states
         self._states, self.views = states, Views() if states is None else states.views
         self.opened_for = opened_for
 
     @contextmanager
     def use(self, store: StateStore) -> Iterator[States]:
-        """Keep the states in `store` inside the block, whatever the settings say."""
+        """Use `store` inside the block, regardless of the settings."""
         opened = States(store, type(store).__name__, bound=settings.current.store_timeout, **self._how)
         with self._opening:
             before, was_forced = self._states, self._forced
@@ -108,7 +110,7 @@ class ConfiguredStates:
         return self._where(chosen), chosen.store_timeout
 
 
-#: What policies share: one store a process.
+#: The states that policies share: one store per process.
 shared: ConfiguredStates = ConfiguredStates(lambda chosen: cast("StateStore | str", chosen.store))
 states: Callable[[], States] = shared.states
 use_store: Callable[[StateStore], AbstractContextManager[States]] = shared.use
@@ -118,13 +120,13 @@ if hasattr(os, "register_at_fork"):
 
 
 def count(key: str, *, ttl: float | None = None) -> int:
-    """Add one to the number under `key`, and return it: 1 the first time, and again `ttl` seconds after that."""
+    """Add 1 to the counter under `key` and return it. It starts again at 1 `ttl` seconds after its first increment."""
 
     def add_one(state: bytes | None, now: float) -> tuple[bytes, int]:
         number, ends = _parsed(state) if state is not None else (0, _END)
-        ends = ends if ttl is None else min(ends, now + ttl)  # a clock may have been fast for a moment
+        ends = ends if ttl is None else min(ends, now + ttl)  # in case a clock was fast for a moment
         if now >= ends or state is None:
-            # The time runs from the first: a failure every minute must not hide behind itself for ever.
+            # Time counts from the first increment: otherwise frequent events would keep a counter alive for ever.
             number, ends = 0, _END if ttl is None else now + ttl
         return f"{number + 1} {ends!r}".encode(), number + 1
 

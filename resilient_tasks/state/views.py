@@ -1,4 +1,4 @@
-"""What a process knows of shared states, by key: of the names in use, and no longer of all that ever were."""
+"""Per-process caches of shared state, with unflushed updates. Those of names no longer used are evicted."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from typing import Any, Protocol, TypeVar, cast
 
 
 class View(Protocol):
-    """What a process knows of one shared state.
+    """A process's cache of one shared state.
 
     Attributes:
-        was_used: set by each use that asks the store. It is taken back to see whether there is another one.
+        was_used: set by each use of the store. Cleared when the view is a candidate for eviction.
     """
 
     was_used: bool
 
     @property
     def is_needed(self) -> bool:
-        """Whether something would be lost with it that cannot be told, such as a slot."""
+        """Whether it holds something that cannot be flushed, such as a slot."""
 
     def let_go(self) -> None:
-        """Tell the store what it was not told yet. This view is asked for no more."""
+        """Flush unsent updates to the store. This view is not used again."""
 
 
 V = TypeVar("V", bound=View)
 
-#: Names of which a process remembers what it knows. Those in need are kept, however many they are.
+#: Views that a process keeps. More, if more are needed.
 MOST = 2048
 
-#: Views that are looked at, and that go, when another one is made.
-_LOOKS, _GO = 64, 2
+#: When a view is made: how many are checked for eviction, and how many are evicted, at most.
+_CHECKED, _EVICTED = 64, 2
 
 
 class Views(dict[str, Any]):
-    """Views by key. Of too many, those go that were not used for the longest time (CLOCK, Corbató 1968)."""
+    """Views by key. Beyond `most`, the least recently used are evicted (CLOCK, Corbató 1968)."""
 
     def __init__(self, most: int = MOST) -> None:
         super().__init__()
@@ -44,22 +44,22 @@ class Views(dict[str, Any]):
         self._hand: deque[str] = deque()
 
     def made(self, key: str, make: Callable[[], V]) -> V:
-        """Return the view under `key`, made when there is none."""
+        """Return the view under `key`; make it if there is none."""
         with self._making:
             found = self.get(key)
             if found is not None:
-                return cast("V", found)  # one key is always of the same sort
-            gone = self._make_room()
+                return cast("V", found)  # a key always has the same type of view
+            evicted = self._evict()
             made = self[key] = make()
             self._hand.append(key)
-        for view in gone:
+        for view in evicted:
             view.let_go()
         return made
 
-    def _make_room(self) -> list[View]:
-        gone: list[View] = []
-        for _ in range(_LOOKS):
-            if len(self) < self._most or len(gone) == _GO or not self._hand:
+    def _evict(self) -> list[View]:
+        evicted: list[View] = []
+        for _ in range(_CHECKED):
+            if len(self) < self._most or len(evicted) == _EVICTED or not self._hand:
                 break
             key = self._hand.popleft()
             view: View | None = self.get(key)
@@ -70,5 +70,5 @@ class Views(dict[str, Any]):
                 self._hand.append(key)
             else:
                 del self[key]
-                gone.append(view)
-        return gone
+                evicted.append(view)
+        return evicted

@@ -198,7 +198,7 @@ def test_a_flapping_store_has_to_answer_for_longer_each_time_before_it_counts_as
     def lose(*, is_noticed):
         store.up = False
         states._failover.lose(ConnectionError("refused"), 0, 0.0)
-        states._failover.look_for_it()
+        states._failover.reconnect()
         trials.append(states._failover._trial)
         if is_noticed:
             states.get("k")
@@ -248,8 +248,8 @@ def test_a_store_lost_for_a_moment_is_not_reported(unreliable, resilient_events)
     store, states = unreliable
     states.update("k", letter(b"x"))
     store.up = False
-    come_back = states._failover._come_back
-    states._failover._come_back = lambda *given: (setattr(store, "up", True), come_back(*given))
+    reconnect = states._failover._reconnect
+    states._failover._reconnect = lambda *given: (setattr(store, "up", True), reconnect(*given))
     assert states.update("k", letter(b"y")) == b"x"
     assert states.get("k") == b"xy"
     assert resilient_events == []
@@ -298,7 +298,7 @@ def test_constant_changes_by_others_do_not_delay_a_call_and_the_store_is_kept(bu
 
 def test_threads_that_wait_too_long_use_the_cached_state_and_the_store_is_kept(busy):
     _, states = busy
-    with states._turn:
+    with states._lock:
         assert states.update("k", letter(b"x")) == b"known"
     assert states.is_available
     assert states.get("k") == b"known"
@@ -325,7 +325,7 @@ def test_after_a_call_that_waited_for_a_busy_store_in_vain_the_next_ones_wait_fo
 
     monkeypatch.setattr(client, "Patience", Watched)
     states = States(MemoryStore(), "memory", bound=0.002)
-    with states._turn:
+    with states._lock:
         states.get("k")
         states.get("k")
     assert given == [pytest.approx(0.02), 0.002]
@@ -405,5 +405,5 @@ def test_without_a_fallback_a_store_that_does_not_answer_raises(resilient_events
 
 def test_without_a_fallback_a_call_waits_no_longer_for_its_turn_than_its_bound():
     states = States(MemoryStore(), "memory", bound=10, patience=0.01, stand_in=False)
-    with states._turn, pytest.raises(StoreUnavailable):
+    with states._lock, pytest.raises(StoreUnavailable):
         states.get("k")

@@ -195,7 +195,7 @@ def test_a_file_that_was_deleted_or_replaced_is_written_to_no_more(path):
     path.rename(other)
     second = store_in(path)
     second.connect()
-    with pytest.raises(ConnectionError, match="another file has taken the place"):
+    with pytest.raises(ConnectionError, match="was replaced by another file"):
         store.get("a")
     second.close()
     store.close()

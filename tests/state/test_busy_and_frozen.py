@@ -84,7 +84,7 @@ def test_a_file_to_which_others_keep_writing_is_contended_and_one_that_stands_st
     ours, theirs = (SQLiteStore(f"sqlite:///{tmp_path}/states.db", bound=0.01) for _ in range(2))
     ours.connect()
     theirs.connect()
-    with theirs._lent._connection as connection:
+    with theirs._connection._connection as connection:
         connection.execute("BEGIN IMMEDIATE")
         with pytest.raises(Exception, match="database is locked"):
             ours.update("k", lambda _: (b"1", None), within=0.2)

@@ -165,8 +165,8 @@ def rows(path):
 
 @pytest.mark.parametrize("begin", ["a", "m", "z"])
 def test_what_has_expired_in_a_file_is_deleted_wherever_it_stands_a_part_at_a_time(clock, tmp_path, monkeypatch, begin):
-    monkeypatch.setattr(sqlite, "_TIDIED", 1.0)
-    monkeypatch.setattr(sqlite, "_LOOKED_AT", 50)
+    monkeypatch.setattr(sqlite, "_PURGING", 1.0)
+    monkeypatch.setattr(sqlite, "_CHECKED", 50)
     path = tmp_path / "states.db"
     SQLiteStore(f"sqlite:///{path}").connect()
     with sqlite3.connect(path) as connection:
