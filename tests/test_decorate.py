@@ -93,7 +93,7 @@ async def agenerator(month="07"):
 
 
 BAD = [
-    ({"retry": 0}, r"Retry\(attempts=...\) counts every attempt, the first included, so it is 1 or more, not 0"),
+    ({"retry": 0}, r"Retry\(attempts=...\) counts every attempt, including the first, so it is 1 or more, not 0"),
     ({"retry": True}, r"retry= takes a Retry\(...\), not True: write retry=3"),
     ({"retry": Retry}, r"not Retry: that is the class, without its arguments; write retry=3"),
     ({"timeout": -1}, r"Timeout\(seconds\) is a number of seconds above 0, not -1"),

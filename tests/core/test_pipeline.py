@@ -197,7 +197,7 @@ class TestExplain:
             "notify: console, slack:#ml",
             "fallback: sorted, max",
             "fallback: value 7",
-            "retry: attempts without a limit by number, OSError",
+            "retry: unlimited attempts, OSError",
             "validate input and output: on_invalid='drop'",
             "chaos: 25% of attempts, latency of 2 s and outcome sorted, seed 4",
         ):

@@ -87,7 +87,7 @@ class TestHowOften:
         call = drive(fetch, retry=Retry(attempts=None, wait=10, stop=tenacity.stop_after_delay(35)))
         call.outcome()
         assert clock.waits == [10, 10, 10, 10]
-        assert resilient_events.named("retry.exhausted")[0].reason == "stop_after_delay said so"
+        assert resilient_events.named("retry.exhausted")[0].reason == "stopped by stop_after_delay"
 
     def test_a_stop_sees_the_wait_that_is_to_come(self, drive, flaky, clock):
         fetch = flaky(*[ConnectionError()] * 99)
@@ -322,7 +322,7 @@ class TestWhatIsTold:
 class TestWhatIsRefused:
     @pytest.mark.parametrize("attempts", [0, -1, 2.5, True, "3"])
     def test_attempts_below_one(self, attempts):
-        with pytest.raises(PolicyError, match="the first included, so it is 1 or more"):
+        with pytest.raises(PolicyError, match="including the first, so it is 1 or more"):
             Retry(attempts=attempts)
 
     def test_an_endless_loop(self):

@@ -12,7 +12,7 @@ from resilient_tasks.policies.bulkhead import kept_slot
 from resilient_tasks.policies.bulkhead.machine import Slots
 from resilient_tasks.policies.bulkhead.slots import LEASE, PLACE, HeldSlots
 from resilient_tasks.policies.rate_limit.machine import Times
-from resilient_tasks.policies.retry.budget import Purse
+from resilient_tasks.policies.retry.budget import RetryBudgetState
 from resilient_tasks.state.claims import POSSIBLE
 
 WORKERS = st.integers(0, 1)
@@ -93,13 +93,13 @@ def test_two_workers_keep_one_rate(any_store, policy):
 
 
 class Budget(OnTwoWorkers):
-    """Calls pay in, retries draw; the model is two lists of times."""
+    """Calls are recorded, retries acquired; the model is two lists of times."""
 
     policy = RetryBudget("x", share=0.5, floor=2, per=20)
 
     def __init__(self):
         super().__init__()
-        self.purses = [Purse(states, f"budget/{self.workers.name}") for states in self.workers.states]
+        self.budgets = [RetryBudgetState(states, f"budget/{self.workers.name}") for states in self.workers.states]
         self.calls, self.retries = [], []
 
     def lately(self, times):
@@ -107,19 +107,19 @@ class Budget(OnTwoWorkers):
 
     @rule(worker=WORKERS)
     def call(self, worker):
-        self.purses[worker].pay_in(self.policy._allowance)
+        self.budgets[worker].record_call(self.policy._limit)
         self.calls.append(self.now)
 
     @rule(worker=WORKERS)
     def retry(self, worker):
         calls, retries = self.lately(self.calls), self.lately(self.retries)
-        grant = self.purses[worker].draw(self.policy._allowance)
+        grant = self.budgets[worker].try_acquire(self.policy._limit)
         assert grant == (retries + 1 <= 2 + 0.5 * calls, retries, calls)
         if grant.granted:
             self.retries.append(self.now)
 
 
-def test_two_workers_draw_on_one_budget(any_store):
+def test_two_workers_share_one_budget(any_store):
     run(type("OneBudget", (Budget,), {"store": any_store}))
 
 

@@ -1,4 +1,4 @@
-"""The state machine of a retry budget: calls pay in, retries draw."""
+"""The state machine of a retry budget: a window of calls and retries."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from resilient_tasks.state.window import TimeWindow, Totals, window_from
 
 
 class Grant(NamedTuple):
-    """Whether a retry may be made, and what it was weighed against."""
+    """Whether a retry is granted, and the retries and calls in the window."""
 
     granted: bool
     retries: int
@@ -18,39 +18,39 @@ class Grant(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Allowance:
-    """Retries may be `share` of the calls of the last `per` seconds, and `floor` more."""
+class BudgetLimit:
+    """Retries may be `share` of the calls of the last `per` seconds, plus `floor`."""
 
     share: float
     floor: int
     per: float
 
-    def decode(self, state: bytes | None, _now: float) -> Paid:
-        """Return what `Paid.encode` gave; nothing was paid, if something else stands there."""
+    def decode(self, state: bytes | None, _now: float) -> BudgetWindow:
+        """Return the encoded window; an empty one if it cannot be read."""
         try:
             found = window_from(loads(state))
         except (ValueError, TypeError, LookupError):
             found = None
-        return Paid(found if isinstance(found, TimeWindow) else TimeWindow(self.per))
+        return BudgetWindow(found if isinstance(found, TimeWindow) else TimeWindow(self.per))
 
-    def pay_in(self, paid: Paid, now: float, calls: int, at: float) -> Paid:
-        """Count so many calls, the last of them made `at` this time."""
-        window = paid.window.corrected(now) if paid.window.seconds == self.per else TimeWindow(self.per)
-        paid.window = window.add(min(at, now), Totals(calls))
-        return paid
+    def record_calls(self, state: BudgetWindow, now: float, calls: int, at: float) -> BudgetWindow:
+        """Count `calls`, the last of them made at the time `at`."""
+        window = state.window.corrected(now) if state.window.seconds == self.per else TimeWindow(self.per)
+        state.window = window.add(min(at, now), Totals(calls))
+        return state
 
-    def draw(self, paid: Paid, now: float, calls: int, at: float) -> tuple[Paid, Grant]:
-        """As `pay_in`, and ask for one retry."""
-        window = self.pay_in(paid, now, calls, at).window
+    def try_acquire(self, state: BudgetWindow, now: float, calls: int, at: float) -> tuple[BudgetWindow, Grant]:
+        """Count `calls`, as `record_calls` does, and request one retry."""
+        window = self.record_calls(state, now, calls, at).window
         total = window.totals(now)
         granted = total.failed + 1 <= self.floor + self.share * total.calls
         if granted:
             window.add(now, Totals(0, 1))
-        return paid, Grant(granted, total.failed, total.calls)
+        return state, Grant(granted, total.failed, total.calls)
 
 
-class Paid:
-    """The state of a budget: a window in which the bad ones are retries. It changes in place."""
+class BudgetWindow:
+    """The state of a budget: a window whose failed calls are retries. It changes in place."""
 
     __slots__ = ("window",)
 

@@ -32,9 +32,9 @@ from resilient_tasks.core.parameters import callables, checks, durations, strate
 from resilient_tasks.core.parameters.arguments import answering
 from resilient_tasks.core.parameters.durations import Duration, Seconds
 from resilient_tasks.core.pipeline import Policy, no_more
-from resilient_tasks.core.wording import counted, number_of
-from resilient_tasks.policies.retry.budget import Purse
-from resilient_tasks.policies.retry.machine import Allowance
+from resilient_tasks.core.wording import counted, number_of, short_name_of
+from resilient_tasks.policies.retry.budget import RetryBudgetState
+from resilient_tasks.policies.retry.machine import BudgetLimit
 from resilient_tasks.state.states import states
 
 if TYPE_CHECKING:
@@ -48,26 +48,26 @@ if TYPE_CHECKING:
     Stop: TypeAlias = stop_base | Callable[[RetryCallState], bool]
 
 
-#: Of each failed attempt, the name of its error's type and its HTTP status.
+#: The type name of each failed attempt's error, and its HTTP status.
 Failures: TypeAlias = list[tuple[str, int | None]]
 
 
 @answering('RetryBudget("flights-api", share=0.1)', "share", "floor", "per")
 @dataclass(frozen=True, eq=False)
 class RetryBudget(keys.Keyed):
-    """A limit for the retries of many calls together: a service that is down is called little more often than usual.
+    """A limit on the retries of many calls together, so that retries add little load to a service that is down.
 
-    Everyone who names the same budget shares it. When it is used up, first attempts are made as before, and their
-    errors raised at once. After the retry budget of Finagle (Twitter, 2016).
+    All calls with the same budget name share it. When it is used up, first attempts continue, and their errors are
+    raised at once. After the retry budget of Finagle (Twitter, 2016).
 
     Args:
-        name: of what the calls go to; None gives each flow run a budget of its own, across its tasks and workers. Or a
-            key function, such as `lambda url: host_of(url)`: it is given those of the call's arguments that it names,
-            and returns the name for this call. Each name has a budget of its own.
+        name: the name of the service; None gives each flow run its own budget, across its tasks and workers. Or a key
+            function, such as `lambda url: host_of(url)`: it receives the call's arguments that it names, and returns
+            the budget's name for this call.
         share: retries may be this share of the calls of the last `per` seconds, from 0 to 1,
-        floor: and so many more, so that the rare call can be retried where there are few.
-        per: seconds, also as `"10s"` or a `timedelta`. All retries of so long may be made at once: over a long time
-            they make a storm of their own.
+        floor: plus this many retries, so low-traffic callers can still retry.
+        per: seconds, also as `"10s"` or a `timedelta`. All retries of one period may come at once, so a long period
+            allows a storm of retries.
 
     Raises:
         PolicyError: a value is out of range.
@@ -78,7 +78,7 @@ class RetryBudget(keys.Keyed):
     share: float = 0.1
     floor: int = 10
     per: Seconds = field(default=durations.default(5))
-    _allowance: Allowance = field(init=False, repr=False)
+    _limit: BudgetLimit = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.name is not None:
@@ -88,27 +88,27 @@ class RetryBudget(keys.Keyed):
         if type(self.floor) is not int or self.floor < 0:
             msg = f"RetryBudget(floor) is a number of retries, 0 or more, not {self.floor!r}"
             raise PolicyError(msg)
-        object.__setattr__(self, "_allowance", Allowance(self.share, self.floor, self.per))
+        object.__setattr__(self, "_limit", BudgetLimit(self.share, self.floor, self.per))
 
     def describe(self) -> str:
-        """Say in a few words what it allows."""
+        """Return a short description of the budget."""
         return f"budget of {self.title}: {self.share:.0%} of calls and {self.floor} more in {self.per:g} s"
 
     def pay_in(self) -> None:
         """Count a call."""
-        self._purse().pay_in(self._allowance)
+        self._state().record_call(self._limit)
 
     def why_not(self) -> str | None:
-        """Draw one retry, or return why there is none."""
-        grant = self._purse().draw(self._allowance)
+        """Take one retry from the budget, or return why none is left."""
+        grant = self._state().try_acquire(self._limit)
         if grant.granted:
             return None
         used = f"{number_of(grant.retries, 'retry', 'retries')} of {number_of(grant.calls, 'call')} in {self.per:g} s"
         return f"the retry budget of {self.title} is used up ({used})"
 
-    def _purse(self) -> Purse:
-        of = self.name if self.name is not None else f"run/{run_ids().get('flow_run_id', 'none')}"
-        return states().view(f"budget/{of}", Purse)
+    def _state(self) -> RetryBudgetState:
+        name = self.name if self.name is not None else f"run/{run_ids().get('flow_run_id', 'none')}"
+        return states().view(f"budget/{name}", RetryBudgetState)
 
     @property
     def title(self) -> str:
@@ -121,24 +121,24 @@ class Retry(Policy):
     """Try again after a failure that is likely to pass.
 
     Args:
-        on: which failures are retried: kinds, exception types, a predicate of the error, a retry condition of tenacity,
-            or several of these. Default: TRANSIENT, THROTTLED and TIMEOUT.
-        on_result: a predicate of the result, or a retry condition of tenacity; an attempt whose result satisfies it
-            counts as failed.
-        attempts: attempts in all, the first included. None sets no limit by number: give `stop` then.
-        wait: seconds between attempts, also as `"2s"` or a `timedelta`; a list of these, such as `[1, 2, 4]`: one for
-            each wait in turn, the last one for all that follow; a tenacity wait strategy; or a function of the failed
+        on: which failures are retried: kinds, exception types, a predicate of the error, a tenacity retry condition, or
+            several of these. Default: TRANSIENT, THROTTLED and TIMEOUT.
+        on_result: a predicate of the result, or a tenacity retry condition; an attempt whose result satisfies it counts
+            as failed.
+        attempts: the total number of attempts, including the first. None sets no limit: give `stop` then.
+        wait: seconds between attempts, also as `"2s"` or a `timedelta`; a list of these, such as `[1, 2, 4]`, one for
+            each wait in turn and the last for all that follow; a tenacity wait strategy; or a function of the failed
             call that returns seconds. Default: exponential with full jitter, 0.5 s doubling to 60 s (Brooker,
-            "Exponential Backoff And Jitter", 2015). A service's Retry-After is waited for where it asks for longer.
+            "Exponential Backoff And Jitter", 2015). A longer Retry-After of the service is honored.
         stop: a tenacity stop strategy; with `attempts` as well, whichever comes first.
-        budget: a `RetryBudget`, shared with other calls: without one left, no further attempt is made.
+        budget: a `RetryBudget`, shared with other calls; once it is used up, no further attempt is made.
 
-    No attempt starts whose wait would end after the call's deadline: the last error is raised at once, with a note.
-    An attempt that was abandoned (see `Timeout`) is followed by another only if the operation is `idempotent=True`.
+    If the wait would end after the call's deadline, the last error is raised at once, with a note. An abandoned attempt
+    (see `Timeout`) is retried only if the operation is `idempotent=True`.
 
-    A predicate that raises ends the call: `PredicateError`, from the call's own error. A `wait` or `stop` that raises,
-    or gives nothing of use, costs no attempt: the wait is the default one, and `attempts` says when to stop. The log
-    and a note on the error tell of it.
+    A predicate that raises ends the call with a `PredicateError`, from the call's own error. A `wait` or `stop` that
+    raises, or returns nothing usable, costs no attempt: the default wait is used, and `attempts` decides when to stop.
+    A log record and a note on the error report it.
 
     Raises:
         PolicyError: the arguments are contradictory or impossible.
@@ -155,8 +155,8 @@ class Retry(Policy):
     stop: Stop | None = None
     budget: RetryBudget | None = None
     _retries: Matcher = field(init=False, repr=False)
-    _leave: Permit | None = field(init=False, repr=False)
-    _asks_tenacity: bool = field(init=False, repr=False)
+    _permit: Permit | None = field(init=False, repr=False)
+    _needs_tenacity: bool = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         _check_attempts(self.attempts, self.stop)
@@ -169,22 +169,21 @@ class Retry(Policy):
             raise PolicyError(msg)
         retries = _by_default() if self.on is None else matcher(self.on, "Retry(on=...)")
         object.__setattr__(self, "_retries", retries)
-        asks = self._retries.uses_tenacity or self.stop is not None or bool(strategies.kind_of(self.wait))
-        object.__setattr__(self, "_asks_tenacity", asks)
-        counts = self.budget is not None and not self.budget.is_keyed
-        only_counts = counts and self.on_result is None and self.stop is None
-        object.__setattr__(
-            self, "_leave", Permit(succeeded=self.budget.pay_in) if only_counts and self.budget else None
-        )
+        needs = self._retries.asks_tenacity or self.stop is not None or bool(strategies.kind_of(self.wait))
+        object.__setattr__(self, "_needs_tenacity", needs)
+        has_budget = self.budget is not None and not self.budget.is_keyed
+        only_counts = has_budget and self.on_result is None and self.stop is None
+        permit = Permit(succeeded=self.budget.pay_in) if only_counts and self.budget else None
+        object.__setattr__(self, "_permit", permit)
 
     @property
     def reacts_only(self) -> bool:
-        """A result to judge, time to measure or a call to count makes it stand around the first attempt as well."""
+        """False if the first attempt matters too: its result is judged, its time measured, or its call counted."""
         return self.on_result is None and self.stop is None and self.budget is None
 
     @property
     def heeds_arguments(self) -> bool:
-        return self._asks_tenacity or callable(self.wait) or self.budget is not None
+        return self._needs_tenacity or callable(self.wait) or self.budget is not None
 
     @property
     def most_attempts(self) -> int:
@@ -192,13 +191,13 @@ class Retry(Policy):
 
     @property
     def again(self) -> Again:
-        """Decide whether an attempt follows one that failed, where no sink hears of it and nothing limits the call."""
-        if type(self) is not Retry or not self._retries.by_error_alone or callable(self.wait):
-            return no_more  # a class of a user's own may decide otherwise
+        """Decide about another attempt without the pipeline, if no sink listens and nothing limits the call."""
+        if type(self) is not Retry or not self._retries.goes_by_the_error or callable(self.wait):
+            return no_more  # a user's subclass may decide otherwise
         return _again(self._retries, self.attempts or 0, self.wait)
 
     def at_once(self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Permit | None:  # noqa: ARG002
-        return self._leave
+        return self._permit
 
     def check(self, fn: Callable[..., Any]) -> None:
         super().check(fn)
@@ -210,7 +209,7 @@ class Retry(Policy):
         return keys.changed(self, budget=None if self.budget is None else self.budget.for_call(call))
 
     def describe(self) -> str:
-        upto = "attempts without a limit by number" if self.attempts is None else number_of(self.attempts, "attempt")
+        upto = "unlimited attempts" if self.attempts is None else number_of(self.attempts, "attempt")
         budget = "" if self.budget is None else f", {self.budget.describe()}"
         return f"retry: {upto}, {self._retries.describe()}{budget}"
 
@@ -234,15 +233,15 @@ class Retry(Policy):
                 return outcome if attempt == 1 else self._recovered(here, outcome, failures)
             facts = outcome.facts
             failures.append((facts.error_type, facts.http_status))
-            state = _tenacity_state(here, outcome) if self._asks_tenacity else None
+            state = _tenacity_state(here, outcome) if self._needs_tenacity else None
             delay = self._delay(here, facts, state, problems)
             try:
-                reason = self._why_stop(here, facts, delay, state, problems)
+                reason = self._stop_reason(here, facts, delay, state, problems)
             except PredicateError as error:
                 outcome, reason = Failed(error), "Retry(on=...) is broken"
             if reason is not None:
                 return self._exhausted(here, outcome, reason, failures, problems)
-            due = clock.now() + delay  # to tell the sinks takes its time, too
+            due = clock.now() + delay  # emitting the event takes time, too
             here.emit(RetryScheduled, facts, attempts=self.attempts, delay=delay)
             let_go(outcome.error)
             del outcome, facts, state  # nothing may keep the failed attempt's arguments alive during the wait
@@ -254,55 +253,55 @@ class Retry(Policy):
             call.emit(RetryStarted, attempts=self.attempts, attempt=attempt)
 
     def _judged(self, call: Call, outcome: Outcome[Any]) -> Outcome[Any]:
-        """Return `outcome`, as failed where its result is one to retry on."""
+        """Return `outcome`, or a failure if `on_result` rejects its result."""
         if not isinstance(outcome, Ok):
             return outcome
-        asked = _tenacity_state(call, outcome) if strategies.kind_of(self.on_result) else outcome.value
+        given = _tenacity_state(call, outcome) if strategies.kind_of(self.on_result) else outcome.value
         try:
-            if not ask(cast("Any", self.on_result), asked, "Retry(on_result=...)"):
+            if not ask(cast("Any", self.on_result), given, "Retry(on_result=...)"):
                 return outcome
         except PredicateError as error:
             return Failed(error)
-        return Failed(ResultRejected(f"attempt {call.attempt} returned a result to retry on", result=outcome.value))
+        return Failed(ResultRejected(f"attempt {call.attempt} returned a result that is retried", result=outcome.value))
 
     def _recovered(self, call: Call, outcome: Outcome[Any], failures: Failures) -> Outcome[Any]:
         if call.wants(RetryRecovered):
-            call.emit(RetryRecovered, attempts=self.attempts, **_tallied(failures))
+            call.emit(RetryRecovered, attempts=self.attempts, **_counts(failures))
         return outcome if isinstance(outcome, Degraded | Failed) else Ok(outcome.value, call.attempt)
 
     def _exhausted(
         self, call: Call, outcome: Failed, reason: str, failures: Failures, problems: Iterable[str]
     ) -> Failed:
         if call.attempt == 1 and reason == _NOT_RETRIED:
-            return outcome  # nothing was tried, so nothing is given up
-        tally = _tallied(failures)
+            return outcome  # not retried, so not given up
+        tally = _counts(failures)
         call.emit(RetryExhausted, outcome.facts, reason=reason, **tally)
         gave_up = f"{call.operation}: gave up after attempt {call.attempt} ({counted(tally['failures'])}): {reason}"
-        for said in (*problems, gave_up):
-            safely.note(outcome.error, said)
+        for text in (*problems, gave_up):
+            safely.note(outcome.error, text)
         safely.mark(outcome.error, ENDED_BY, self.slot)
         return outcome
 
     def _delay(self, call: Call, facts: Facts, state: RetryCallState | None, problems: dict[str, None]) -> float:
-        """Return the seconds to wait. A `wait` that does not say is put among the `problems`, and the default used."""
+        """Return the seconds to wait. If `wait` fails, use the default, and add a message to `problems`."""
         try:
-            seconds = self.wait if isinstance(self.wait, float) else self._wanted(call, state)
+            seconds = self.wait if isinstance(self.wait, float) else self._own_wait(call, state)
         except Exception as problem:
-            _tell(call, f"Retry(wait=...) {describe(problem)}: waited as by default", problems)
-            seconds = _after(call.attempt, None)
+            _report(call, f"Retry(wait=...) {describe(problem)}: used the default wait", problems)
+            seconds = _wait_after(call.attempt, None)
         if state is not None:
             state.upcoming_sleep = seconds
         if (asked := facts.retry_after) is not None and asked > seconds:
             seconds = asked
         return min(max(0.0, seconds), LONGEST)
 
-    def _wanted(self, call: Call, state: RetryCallState | None) -> float:
+    def _own_wait(self, call: Call, state: RetryCallState | None) -> float:
         if not callable(self.wait):
-            return _after(call.attempt, self.wait)
-        asked = state if strategies.kind_of(self.wait) else call
-        return durations.seconds_from(cast("Callable[[Any], Any]", self.wait)(asked))
+            return _wait_after(call.attempt, self.wait)
+        given = state if strategies.kind_of(self.wait) else call
+        return durations.seconds_from(cast("Callable[[Any], Any]", self.wait)(given))
 
-    def _why_stop(  # noqa: PLR0911  # one line a reason
+    def _stop_reason(  # noqa: PLR0911  # one line per reason
         self, call: Call, facts: Facts, delay: float, state: RetryCallState | None, problems: dict[str, None]
     ) -> str | None:
         if call.fenced:
@@ -312,13 +311,13 @@ class Retry(Policy):
             return _NOT_RETRIED
         if safely.is_a(error, TimedOut) and error.abandoned and not call.work.idempotent:
             return (
-                "the abandoned attempt may still run; idempotent=True allows another one beside it,"
-                ' and Timeout(..., enforce="process") can really stop a sync function'
+                "the abandoned attempt may still run; idempotent=True allows another beside it,"
+                ' and Timeout(..., enforce="process") can stop a sync function'
             )
         if self.attempts is not None and call.attempt >= self.attempts:
             return "no attempts left"
         if self.stop is not None and state is not None and self._stops(call, state, problems):
-            return f"{type(self.stop).__name__} said so"
+            return f"stopped by {short_name_of(self.stop)}"
         if call.deadline < NEVER and clock.now() + delay >= call.deadline:
             return f"the next attempt, after {delay:.1f} s, would start past the deadline"
         return None if self.budget is None else self.budget.why_not()
@@ -328,28 +327,32 @@ class Retry(Policy):
             return ask(cast("Any", self.stop), state, "Retry(stop=...)")
         except PredicateError as error:
             endless = self.attempts is None
-            what = "nothing else says when to stop" if endless else f"stopped after {self.attempts} attempts"
-            _tell(call, f"Retry(stop=...) {describe(error.__cause__ or error)}: {what}", problems)
+            what = (
+                "stopped, as attempts=None sets no other limit"
+                if endless
+                else f"stopped after {self.attempts} attempts"
+            )
+            _report(call, f"Retry(stop=...) {describe(error.__cause__ or error)}: {what}", problems)
             return endless
 
 
-def _tell(call: Call, said: str, problems: dict[str, None]) -> None:
-    if said not in problems:
-        problems[said] = None
-        logging.getLogger("resilient_tasks").warning("%s: %s", call.operation, said)
+def _report(call: Call, problem: str, problems: dict[str, None]) -> None:
+    if problem not in problems:
+        problems[problem] = None
+        logging.getLogger("resilient_tasks").warning("%s: %s", call.operation, problem)
 
 
-def _tallied(failures: Failures) -> dict[str, dict[str, int]]:
-    """Count failed attempts by the type of their errors, and as people are told of them."""
+def _counts(failures: Failures) -> dict[str, dict[str, int]]:
+    """Count failed attempts by type of error, and by the short form shown to users."""
     return {
         "errors": dict(Counter(error_type for error_type, _ in failures)),
         "failures": dict(Counter(itertools.starmap(wording.in_brief, failures))),
     }
 
 
-@functools.lru_cache(256)  # most policies are like others
+@functools.lru_cache(256)  # most policies are alike
 def _again(rules: Matcher, attempts: int, wait: Any) -> Again:
-    return LaterAttempts(rules, attempts, wait, _after).ask
+    return LaterAttempts(rules, attempts, wait, _wait_after).ask
 
 
 _NOT_RETRIED = "not a failure to retry"
@@ -360,8 +363,8 @@ def _by_default() -> Matcher:
     return matcher(RETRIED_BY_DEFAULT, "Retry(on=...)")
 
 
-def _after(attempt: int, wait: Any) -> float:
-    """Return the seconds to wait after the attempt with this number, where no function says so."""
+def _wait_after(attempt: int, wait: Any) -> float:
+    """Return the seconds to wait after this attempt, if `wait` is no function."""
     if isinstance(wait, tuple):
         return float(wait[min(attempt, len(wait)) - 1])
     return float(wait) if wait is not None else _default_wait()(cast("Any", _Numbered(attempt)))
@@ -369,13 +372,13 @@ def _after(attempt: int, wait: Any) -> float:
 
 @functools.cache
 def _default_wait() -> wait_base:
-    from tenacity import wait_random_exponential  # noqa: PLC0415  # only once something has failed
+    from tenacity import wait_random_exponential  # noqa: PLC0415  # only after a failure
 
     return wait_random_exponential(multiplier=0.5, max=60)
 
 
 class _Numbered:
-    """All that tenacity's exponential wait asks of its state, at a tenth of the price of a whole one."""
+    """All that tenacity's exponential wait needs of its state, at a tenth of the cost of a whole one."""
 
     __slots__ = ("attempt_number",)
 
@@ -384,7 +387,7 @@ class _Numbered:
 
 
 def _tenacity_state(call: Call, outcome: Ok[Any] | Failed) -> RetryCallState:
-    from tenacity import RetryCallState  # noqa: PLC0415  # only once something has failed
+    from tenacity import RetryCallState  # noqa: PLC0415  # only after a failure
 
     work = call.work
     state = RetryCallState(cast("Any", None), work.fn, work.args, dict(work.kwargs))
@@ -393,7 +396,7 @@ def _tenacity_state(call: Call, outcome: Ok[Any] | Failed) -> RetryCallState:
         state.set_exception((type(outcome.error), outcome.error, outcome.traceback))
     else:
         state.set_result(outcome.value)
-    # tenacity took the time of its own clock: ours may be a virtual one.
+    # tenacity took the times from its own clock, but this one may be virtual.
     state.start_time, state.outcome_timestamp = call.started, clock.now()
     return state
 
@@ -404,7 +407,7 @@ def _check_attempts(attempts: int | None, stop: object) -> None:
             msg = "Retry(attempts=None) would never stop: give attempts=5, or stop=stop_after_delay(60)"
             raise PolicyError(msg)
     elif type(attempts) is not int or attempts < 1:
-        msg = f"Retry(attempts=...) counts every attempt, the first included, so it is 1 or more, not {attempts!r}"
+        msg = f"Retry(attempts=...) counts every attempt, including the first, so it is 1 or more, not {attempts!r}"
         msg += checks.as_whole(attempts)
         raise PolicyError(msg)
 
@@ -424,12 +427,12 @@ def _check_stop(stop: object) -> None:
 
 
 def _settled(wait: Any) -> Any:
-    """Return `wait` with its durations in seconds."""
+    """Return `wait` with durations in seconds."""
     if wait is None:
         return None
     if isinstance(wait, list | tuple | range):
         if not wait:
-            msg = "Retry(wait=[]) names no wait: give seconds, [1, 2, 4] for one after the other, or leave it out"
+            msg = "Retry(wait=[]) names no wait: give seconds, a list such as [1, 2, 4], or leave it out"
             raise PolicyError(msg)
         return tuple(durations.seconds(each, "each item of Retry(wait=[...])", zero=True) for each in wait)
     if not callable(wait):
@@ -441,7 +444,7 @@ def _settled(wait: Any) -> Any:
     if isinstance(wait, type):
         msg = f"{_WAITS}, not the class {wait.__name__}: write {wait.__name__}(...)"
         raise PolicyError(msg)
-    if getattr(wait, "__module__", "") == "prefect.tasks":  # exponential_backoff(...), which asks for a number
+    if getattr(wait, "__module__", "") == "prefect.tasks":  # exponential_backoff(...), whose result takes a number
         msg = f"{_WAITS}: Prefect's exponential_backoff(backoff_factor=10) is wait=[10, 20, 40, 80]"
         raise PolicyError(msg)
     strategies.check_place(wait, "wait", "Retry(wait=...)")
