@@ -22,7 +22,7 @@ from resilient_tasks.alerts.policy import Notify, Route
 from resilient_tasks.core.events import bus
 from resilient_tasks.core.host import Flow, Host, use_host
 from resilient_tasks.core.store import MemoryStore
-from resilient_tasks.policies.single_flight import parcels
+from resilient_tasks.policies.single_flight import outcome_codec
 from resilient_tasks.redaction.error_copies import copied
 from resilient_tasks.state.states import StoreUnavailable
 from resilient_tasks.subprocess import serialization
@@ -43,7 +43,7 @@ def through_another_process(error):
 
 
 def by_a_parcel(error):
-    return parcels.opened(parcels.packed(Failed(error), "another", {}, "json", 10**6), "json").outcome.error
+    return outcome_codec.decode(outcome_codec.encode(Failed(error), "another", {}, "json", 10**6), "json").outcome.error
 
 
 def test_a_failed_call_sends_an_alert(drive, recorder):
@@ -739,6 +739,7 @@ f.outcome()
 
 _NEXT_RUN = """
 from resilient_tasks import resilient
+from resilient_tasks.redaction.error_copies import copied
 from resilient_tasks.state.states import StoreUnavailable
 from resilient_tasks.testing import flush_messages
 class Channel:

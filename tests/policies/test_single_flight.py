@@ -32,7 +32,7 @@ from resilient_tasks import (
 )
 from resilient_tasks.core.execution.abandoned import abandoned
 from resilient_tasks.core.store import MemoryStore
-from resilient_tasks.policies.single_flight.flights import flights
+from resilient_tasks.policies.single_flight.in_process import flights
 from resilient_tasks.state.states import use_store
 
 PATIENCE = 30
@@ -45,7 +45,7 @@ def store():
         yield
     assert not flights._under_way
     assert not flights._led
-    assert not flights._held_up
+    assert not flights._delayed
 
 
 def until(condition):
@@ -723,7 +723,7 @@ def test_arguments_that_nothing_can_compare_are_told_of_once_and_each_call_is_ma
     tower.of("one"), tower.of("other")
     assert len(tower.made) == 2
     (told,) = resilient_events.named("flight.alone")
-    assert "nothing tells whether its arguments equal those of another: 'x', a " in told.reason
+    assert "its arguments cannot be compared with those of another call: 'x', a " in told.reason
 
 
 def test_a_key_of_ones_own_says_which_calls_are_equal(tower):
@@ -793,10 +793,10 @@ def test_a_forked_child_does_not_wait_for_its_parent():
     tower = Tower(_Sync())
     tower.begin("leader", 7)
     assert flights._under_way
-    before = flights._under_way, flights._led, flights._held_up, flights._lock
+    before = flights._under_way, flights._led, flights._delayed, flights._lock
     flights.forget()  # what os.fork calls in a child
     assert not flights._under_way
-    flights._under_way, flights._led, flights._held_up, flights._lock = before
+    flights._under_way, flights._led, flights._delayed, flights._lock = before
     tower.let_out()
     tower.of("leader")
 

@@ -1,6 +1,6 @@
-"""Calls that workers share, as each of them makes them: other processes import this file.
+"""Calls that workers share; other processes import this file.
 
-Each call that is really made is a line in a file, and stays inside until another file says that it may go.
+Each call that is made writes a line to a file, and stays inside until another file exists.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ from pathlib import Path
 
 from resilient_tasks import Degraded, Failed, Ok, SingleFlight, resilient
 from resilient_tasks.core.events import bus
-from resilient_tasks.policies.single_flight import leads
+from resilient_tasks.policies.single_flight import across_workers
 
 PATIENCE = 60
 
 
 class Owned:
-    """A result that plain data cannot hold."""
+    """A result that is no plain data."""
 
     def __init__(self, value):
         self.value = value
 
 
 class OddError(Exception):
-    """An error that only this module has."""
+    """An error whose class only this module has."""
 
     def __init__(self, *, code):
         super().__init__(f"code {code}")
@@ -66,12 +66,12 @@ FUNCTIONS = {"json": by_json, "pickle": by_pickle, "fallback": with_fallback}
 
 
 def short_lease(seconds):
-    """Have leaders that die be replaced soon."""
-    leads.LEASE = seconds
+    """Replace dead leaders after this many seconds."""
+    across_workers.LEASE = seconds
 
 
-def told(how, folder, what):
-    """Make a call, and return what came of it: plainly, with the events that tell of the flight."""
+def call_and_report(how, folder, what):
+    """Make a call, and return its outcome as plain data, with the names of the flight's events."""
     events = []
     with bus.listening(events.append):
         outcome = FUNCTIONS[how].outcome(str(folder), what)

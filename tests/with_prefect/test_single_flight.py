@@ -10,7 +10,7 @@ from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from resilient_tasks import Degraded, Failed, Ok, SingleFlight, outcome_of, resilient_flow, resilient_task
-from resilient_tasks.policies.single_flight.flights import flights
+from resilient_tasks.policies.single_flight.in_process import flights
 from resilient_tasks.prefect.messages import event_from_state
 
 pytestmark = pytest.mark.usefixtures("resilient_prefect")

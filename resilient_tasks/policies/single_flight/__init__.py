@@ -1,1 +1,1 @@
-"""One call for all callers that ask for the same at the same time."""
+"""Concurrent calls with equal arguments share one attempt."""

@@ -14,7 +14,7 @@ from resilient_tasks.state.compact_json import dumps, loads
 
 
 @dataclass(frozen=True, slots=True)
-class Flight:
+class SharedFlight:
     """The state of the calls of one operation with equal arguments.
 
     Attributes:
@@ -28,7 +28,7 @@ class Flight:
     awaited: bool = False
 
     @classmethod
-    def decode(cls, state: bytes | None, now: float, lease: float = math.inf) -> Flight:
+    def decode(cls, state: bytes | None, now: float, lease: float = math.inf) -> SharedFlight:
         """Return the encoded flight if its leader is alive, else a new one.
 
         It ends no later than `lease` seconds from now, in case a clock was fast for a moment.
@@ -44,21 +44,20 @@ class Flight:
         """Return the flight as JSON."""
         if not self.leader:
             return b"{}"
-        told = {"leader": self.leader, "until": self.until, "awaited": self.awaited}
-        return dumps(told)
+        return dumps({"leader": self.leader, "until": self.until, "awaited": self.awaited})
 
-    def boarded(self, me: str, until: float) -> Flight:
+    def joined(self, me: str, until: float) -> SharedFlight:
         """Return the flight with the attempt `me`: it leads if there is no other, else it waits."""
         if not self.leader:
-            return Flight(me, until)
+            return SharedFlight(me, until)
         return self if self.leader == me else replace(self, awaited=True)
 
-    def renewed(self, me: str, until: float) -> Flight:
+    def renewed(self, me: str, until: float) -> SharedFlight:
         """Return the flight after `me` has renewed its lease; unchanged if a later attempt leads."""
         if not self.leader:
-            return Flight(me, until, awaited=True)  # it counted as dead, but others may still wait for it
+            return SharedFlight(me, until, awaited=True)  # it counted as dead, but others may still wait for it
         return replace(self, until=until) if self.leader == me else self
 
-    def without(self, me: str) -> Flight:
+    def without(self, me: str) -> SharedFlight:
         """Return the flight after the attempt `me` has ended."""
-        return Flight() if self.leader == me else self
+        return SharedFlight() if self.leader == me else self

@@ -1,4 +1,4 @@
-"""Single flight: calls with equal arguments that come while one is under way share what comes of that one."""
+"""Single flight: concurrent calls with equal arguments share one attempt and its outcome."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from resilient_tasks.core.parameters import checks
 from resilient_tasks.core.parameters.arguments import answering
 from resilient_tasks.core.pipeline import Policy
 from resilient_tasks.core.wording import short_name_of
-from resilient_tasks.policies.single_flight import parcels
-from resilient_tasks.policies.single_flight.flights import Audience, Flight, Seat, flights, is_news
-from resilient_tasks.policies.single_flight.leads import Lead, renewal
-from resilient_tasks.policies.single_flight.parcels import CannotBeSent, Serializer
+from resilient_tasks.policies.single_flight import outcome_codec
+from resilient_tasks.policies.single_flight.across_workers import SharedAttempt, renewal
+from resilient_tasks.policies.single_flight.in_process import Audience, Flight, Role, flights, is_news
+from resilient_tasks.policies.single_flight.outcome_codec import CannotBeSent, SentOutcome, Serializer
 from resilient_tasks.redaction.error_copies import copied
 from resilient_tasks.state.states import States, states
 
 if TYPE_CHECKING:
     from resilient_tasks.core.call import Call, Proceed
 
-#: Seconds between two looks of a waiting worker, doubling from the first to the last.
-_FIRST_LOOK, _LAST_LOOK = 0.005, 0.1
+#: Seconds between two polls of a waiting worker, doubling from the first to the last.
+_FIRST_POLL, _LAST_POLL = 0.005, 0.1
 
 _KEY = "SingleFlight(key=...)"
 _LARGEST = 1_000_000
@@ -42,27 +42,24 @@ _LARGEST = 1_000_000
 @answering("SingleFlight(shared=True)")
 @dataclass(frozen=True, eq=False)
 class SingleFlight(Policy):
-    """Have calls with equal arguments share one attempt while it is under way.
+    """Let concurrent calls with equal arguments share one attempt.
 
-    The first call leads: it makes the attempt, with all that its other policies do. The calls that come before it has
-    ended wait, and get the same result, the same stand-in or a like error. Nothing is kept after that: the next call
-    begins anew. If the leader is cancelled or interrupted, one of those who wait leads in its place. The deadline of a
-    call that waits goes on, and ends its waiting without a trace on the leader.
+    The first call leads: it makes the attempt, with its other policies. Calls that come before the attempt ends wait,
+    and get the same result, the same stand-in or a copy of its error. Nothing is kept afterwards: the next call makes a
+    new attempt. If the leader is cancelled or interrupted, a waiting call leads in its place. The deadline of a waiting
+    call still applies, and ends only its own waiting.
 
     Args:
-        key: a function of those of the call's arguments that it names; calls for which it returns equal values share an
-            attempt. Default: calls whose arguments are all of the same type and content do, defaults included.
-        copy: give each call that waited a deep copy of the result, and the leader one, too. Otherwise all have the very
-            same object.
-        shared: share with all workers that use the same store, too. Where it is away, each makes its own call.
-        serializer: makes bytes of a result for other workers: `"json"`, for plain data only; `"pickle"`, where all who
-            write to the store are trusted, for it lets them run code in each worker; or an object with `dumps` and
-            `loads`.
-        largest: bytes of the largest result that is put into the store. For a larger one, other workers make their own
-            call.
+        key: a function of the call's arguments that it names; calls with equal return values share an attempt. Default:
+            calls whose arguments all have equal types and contents, defaults included.
+        copy: give each call, including the leader, a deep copy of the result. Otherwise all get the same object.
+        shared: share with all workers that use the same store, too. While it is unavailable, each makes its own call.
+        serializer: encodes a result for other workers: `"json"`, for plain data only; `"pickle"`, only if all writers
+            to the store are trusted, as it lets them run code in each worker; or an object with `dumps` and `loads`.
+        largest: bytes of the largest result to store. For a larger one, other workers make their own call.
 
     Raises:
-        PolicyError: the arguments are contradictory or impossible; at decoration, for a function that yields items.
+        PolicyError: the arguments are contradictory or impossible; at decoration, the function yields items.
     """
 
     slot: ClassVar[str] = "single flight"
@@ -117,32 +114,32 @@ class SingleFlight(Policy):
             equal = self._fingerprint(call)
         except PredicateError as problem:
             return Failed(problem)
-        except TypeError:  # the function itself says best what is wrong with its arguments
+        except TypeError:  # calling the function gives the best error about its arguments
             return await proceed(call)
-        except Exception as why:  # of a user's object, too, that is looked at
-            _alone(call, f"nothing tells whether its arguments equal those of another: {safely.text(why)}")
+        except Exception as why:  # a user's object may raise, too
+            _emit_alone(call, f"its arguments cannot be compared with those of another call: {safely.text(why)}")
             return await proceed(call)
         if call.runtime is runtime.SYNC:
-            # Who waits must not depend on whether another caller ever awaits what it was given.
+            # A waiting call must not depend on whether another caller ever awaits its coroutine.
             call.work.runtime = runtime.STRICT
-        return await self._fly(call, equal, until, proceed)
+        return await self._join(call, equal, until, proceed)
 
-    async def _fly(self, call: Call, equal: Fingerprint, until: float, proceed: Proceed) -> Outcome[Any]:
+    async def _join(self, call: Call, equal: Fingerprint, until: float, proceed: Proceed) -> Outcome[Any]:
         make = bells.LoopBell if call.runtime is runtime.ASYNC else bells.ThreadBell
-        began, mine = clock.now(), _due(call, until)
+        began, mine = clock.now(), _with_deadline(call, until)
         while True:
-            flight, seat = flights.board((fingerprints.lasting(call.work.fn), equal.parts), call, make)
+            flight, role = flights.join((fingerprints.lasting(call.work.fn), equal.parts), call, make)
             try:
-                if seat is Seat.WAITS:
-                    seat = await _wait(flight, call, until)
-                if seat is Seat.LEADS:
+                if role is Role.WAITS:
+                    role = await _wait(flight, call, until)
+                if role is Role.LEADS:
                     return await self._lead(flight, (call, mine), equal, proceed)
-                if seat is Seat.ALONE:
+                if role is Role.ALONE:
                     return await proceed(mine)
                 outcome = flight.landed
                 if outcome is None:
-                    _joined(call, flight.name, began, "deadline")
-                    return await proceed(_late(call))
+                    _emit_joined(call, flight.name, began, "deadline")
+                    return await proceed(_expired(call))
                 if flight.audience is Audience.ALL or (flight.audience is Audience.RETRIED and call.work.again):
                     return self._received(call, flight, began, outcome)
             finally:
@@ -157,20 +154,20 @@ class SingleFlight(Policy):
     async def _lead(
         self, flight: Flight, calls: tuple[Call, Call], equal: Fingerprint, proceed: Proceed
     ) -> Outcome[Any]:
-        """Make the attempt: for the call that leads, as one with the time that it has left."""
+        """Make the attempt: `calls` are the leading call, and the same with the time that it has left."""
         call, made = calls
-        call.work.sinks = (*call.work.sinks, flight.heard)
+        call.work.sinks = (*call.work.sinks, flight.events)
         try:
-            outcome = await (self._with_others(flight, made, equal, proceed) if self.shared else proceed(made))
+            outcome = await (self._across_workers(flight, made, equal, proceed) if self.shared else proceed(made))
         except Exception as error:  # of a policy further in
             outcome = Failed(error)
         if flights.is_awaited(flight, call):
-            outcome, theirs = self._divided(call, outcome)
+            outcome, theirs = self._copies(call, outcome)
             flights.land(flight, call, theirs, _audience(flight, made, outcome))
         return outcome
 
-    def _divided(self, call: Call, outcome: Outcome[Any]) -> tuple[Outcome[Any], Outcome[Any]]:
-        """Return what the leader gets, and what the others get copies of: what is done to one is not done to all."""
+    def _copies(self, call: Call, outcome: Outcome[Any]) -> tuple[Outcome[Any], Outcome[Any]]:
+        """Return the outcome for the leader, and the one that the others get copies of."""
         if isinstance(outcome, Failed):
             return outcome, Failed(copied(outcome.error))
         if not self.copy:
@@ -187,150 +184,150 @@ class SingleFlight(Policy):
         return mine, outcome
 
     def _received(self, call: Call, flight: Flight, began: float, outcome: Outcome[Any]) -> Outcome[Any]:
-        """Return what came of another call's attempt, as this call's own."""
-        _joined(call, flight.name, began, _WORDS[type(outcome)])
+        """Return the outcome of another call's attempt as this call's own."""
+        _emit_joined(call, flight.name, began, _OUTCOMES[type(outcome)])
         if isinstance(outcome, Failed):
-            return _failed(outcome, flight.name)
+            return _failed_like(outcome, flight.name)
         value = copy.deepcopy(outcome.value) if self.copy else outcome.value
         if isinstance(outcome, Ok):
             return Ok(value, outcome.attempts)
-        _tell_degraded(call, flight.heard.stand_in, outcome)
+        _emit_degraded(call, flight.events.stand_in, outcome)
         return Degraded(value, copied(outcome.because))
 
-    async def _with_others(self, flight: Flight, call: Call, equal: Fingerprint, proceed: Proceed) -> Outcome[Any]:
-        """Share the attempt with other workers: make it, or wait for that of one of them."""
+    async def _across_workers(self, flight: Flight, call: Call, equal: Fingerprint, proceed: Proceed) -> Outcome[Any]:
+        """Share the attempt with other workers: make it, or wait for theirs."""
         try:
             what = fingerprints.of_function(fingerprints.lasting(call.work.fn))
         except NoFingerprint as why:
             what = Fingerprint(str(why), portable=False)
         if not (what.portable and equal.portable):
-            which = "among its arguments" if what.portable else "that its function holds"
-            _alone(call, f"objects {which} are known by identity, which means nothing to other workers")
+            which = "among its arguments" if what.portable else "held by its function"
+            _emit_alone(call, f"objects {which} are compared by identity, which other workers cannot do")
             return await proceed(call)
         shared = states()
-        lead = Lead(shared, f"flight/{call.operation}/{equal.digest(what.digest())}", uuid.uuid4().hex)
+        mine = SharedAttempt(shared, f"flight/{call.operation}/{equal.digest(what.digest())}", uuid.uuid4().hex)
         if not (shared.is_shared and shared.is_available):
             return await proceed(call)
-        outcome = await self._follow(call, lead, shared, proceed)
-        return await self._lead_others(flight, call, lead, proceed) if outcome is None else outcome
+        outcome = await self._follow(call, mine, shared, proceed)
+        return await self._lead_others(flight, call, mine, proceed) if outcome is None else outcome
 
-    async def _follow(self, call: Call, lead: Lead, shared: States, proceed: Proceed) -> Outcome[Any] | None:
-        """Wait for the attempt of another worker as long as one is under way; None: this one leads now."""
-        began, look_again_in, attempt = clock.now(), _FIRST_LOOK, lead.board()
-        while attempt != lead.me:
+    async def _follow(self, call: Call, mine: SharedAttempt, shared: States, proceed: Proceed) -> Outcome[Any] | None:
+        """Wait while another worker makes an attempt, and return its outcome; None: this worker leads now."""
+        began, poll_in, attempt = clock.now(), _FIRST_POLL, mine.join()
+        while attempt != mine.me:
             left = call.deadline - clock.now()
             if left <= 0:
-                _joined(call, "another worker", began, "deadline")
-                return await proceed(_late(call))
+                _emit_joined(call, "another worker", began, "deadline")
+                return await proceed(_expired(call))
             if not shared.is_available:
                 return await proceed(call)
-            await call.runtime.sleep(min(look_again_in, left))
-            look_again_in = min(_LAST_LOOK, 2 * look_again_in)
-            if lead.under_way() == attempt:
+            await call.runtime.sleep(min(poll_in, left))
+            poll_in = min(_LAST_POLL, 2 * poll_in)
+            if mine.current() == attempt:
                 continue
-            data = lead.outcome_of(attempt)
+            data = mine.outcome_of(attempt)
             if data is not None:
                 try:
-                    return self._unpacked(call, began, data)
+                    return self._decoded(call, began, data)
                 except CannotBeSent as why:
-                    _alone(call, str(why))
+                    _emit_alone(call, str(why))
                     return await proceed(call)
-            attempt = lead.board()
+            attempt = mine.join()
         return None
 
-    async def _lead_others(self, flight: Flight, call: Call, lead: Lead, proceed: Proceed) -> Outcome[Any]:
+    async def _lead_others(self, flight: Flight, call: Call, mine: SharedAttempt, proceed: Proceed) -> Outcome[Any]:
         make: Callable[[], bytes] | None = None
-        renewal.begin(lead, lambda: not call.fenced)
+        renewal.begin(mine, lambda: not call.fenced)
         try:
             outcome = await proceed(call)
             if _audience(flight, call, outcome) is Audience.ALL:
                 make = partial(
-                    parcels.packed, outcome, flight.name, flight.heard.stand_in, self.serializer, self.largest
+                    outcome_codec.encode, outcome, flight.name, flight.events.stand_in, self.serializer, self.largest
                 )
             return outcome
         finally:
-            renewal.end(lead)
-            lead.leave(make)
+            renewal.end(mine)
+            mine.leave(make)
 
-    def _unpacked(self, call: Call, began: float, data: bytes) -> Outcome[Any]:
-        parcel = parcels.opened(data, self.serializer)
-        _joined(call, parcel.leader, began, _WORDS[type(parcel.outcome)])
-        if isinstance(parcel.outcome, Failed):
-            safely.note(parcel.outcome.error, _note(parcel.leader))
-        elif isinstance(parcel.outcome, Degraded):
-            _tell_degraded(call, parcel.stand_in, parcel.outcome)
-        return parcel.outcome
-
-
-_WORDS: dict[type, Literal["ok", "degraded", "failed"]] = {Ok: "ok", Degraded: "degraded", Failed: "failed"}
+    def _decoded(self, call: Call, began: float, data: bytes) -> Outcome[Any]:
+        sent: SentOutcome = outcome_codec.decode(data, self.serializer)
+        _emit_joined(call, sent.leader, began, _OUTCOMES[type(sent.outcome)])
+        if isinstance(sent.outcome, Failed):
+            safely.note(sent.outcome.error, _note(sent.leader))
+        elif isinstance(sent.outcome, Degraded):
+            _emit_degraded(call, sent.stand_in, sent.outcome)
+        return sent.outcome
 
 
-async def _wait(flight: Flight, call: Call, until: float) -> Seat:
-    """Wait until the flight has landed, this call leads it, or its own time is over."""
+_OUTCOMES: dict[type, Literal["ok", "degraded", "failed"]] = {Ok: "ok", Degraded: "degraded", Failed: "failed"}
+
+
+async def _wait(flight: Flight, call: Call, until: float) -> Role:
+    """Wait until the flight has landed, this call leads it, or its own time is up."""
     bell = flight.waiting[call]
-    while (seat := flights.look(flight, call)) is Seat.WAITS:
+    while (role := flights.role_of(flight, call)) is Role.WAITS:
         left = until - clock.now()
         if left <= 0:
             break
         if call.fenced:
-            return Seat.ALONE
+            return Role.ALONE
         leader = flight.leader
-        # What has no call around it is cut off by none: only its end is to be waited for.
+        # No outer call can fence a call without one: so it waits for the bell alone.
         rings = left == NEVER and call.parent is None and leader is not None and leader.parent is None
         await bell.wait(None if rings else min(left, clock.SLICE))
-    return seat
+    return role
 
 
 def _audience(flight: Flight, call: Call, outcome: Outcome[Any]) -> Audience:
     if isinstance(outcome, Ok):
         return Audience.ALL
     around = _deadline_around(call)
-    if around != NEVER and around <= call.deadline and (flight.heard.cut or clock.now() >= around):
+    if around != NEVER and around <= call.deadline and (flight.events.cut or clock.now() >= around):
         return Audience.NONE
     return Audience.RETRIED if call.work.again else Audience.ALL
 
 
 def _deadline_around(call: Call) -> float:
-    """Return the deadline that the call came with, from calls around it."""
+    """Return the deadline that the call inherited from outer calls."""
     while call.parent is not None and call.parent.work is call.work:
         call = call.parent
     return call.deadline
 
 
-def _due(call: Call, until: float) -> Call:
-    """Return the call with the time that its own deadline leaves it, for what it has waited counts."""
+def _with_deadline(call: Call, until: float) -> Call:
+    """Return the call with its own deadline, as the time it has waited counts."""
     return call if until >= call.deadline else call.within(until)
 
 
-def _late(call: Call) -> Call:
-    """Return the call as one whose deadline has come: nothing is attempted, and what stands in or tells does so."""
+def _expired(call: Call) -> Call:
+    """Return the call with its deadline expired: nothing is attempted, but fallbacks and events work as usual."""
     return call.without_limits().within(clock.now())
 
 
-def _joined(call: Call, leader: str, began: float, outcome: str) -> None:
+def _emit_joined(call: Call, leader: str, began: float, outcome: str) -> None:
     call.emit(FlightJoined, leader=leader, waited=clock.now() - began, outcome=outcome)
 
 
-def _tell_degraded(call: Call, stand_in: dict[str, Any], outcome: Degraded[Any]) -> None:
+def _emit_degraded(call: Call, stand_in: dict[str, Any], outcome: Degraded[Any]) -> None:
     call.emit(FallbackUsed, **stand_in, **about(outcome.because))
 
 
-def _alone(call: Call, reason: str) -> None:
+def _emit_alone(call: Call, reason: str) -> None:
     if is_news(call.operation, reason):
         call.emit(FlightAlone, reason=reason)
 
 
 def _note(leader: str) -> str:
-    return f"shared the failure of {leader}, which was under way (single flight)"
+    return f"shared the failure of {leader}, which was running (single flight)"
 
 
-def _failed(outcome: Failed, leader: str) -> Failed:
-    """Return a like failure for one of those who waited."""
+def _failed_like(outcome: Failed, leader: str) -> Failed:
+    """Return a copy of the failure for a waiting call."""
     error = copied(outcome.error)
     safely.note(error, _note(leader))
     try:
-        # From here on it comes up through frames of this call: those of the leader may still be at work.
-        raise BaseException.with_traceback(error, outcome.traceback)  # noqa: TRY301  # it is to be caught here
+        # From here on its traceback grows by frames of this call: the leader's may still be running.
+        raise BaseException.with_traceback(error, outcome.traceback)  # noqa: TRY301  # caught here
     except Exception as mine:
         return Failed(mine)
     finally:

@@ -1,6 +1,6 @@
-"""The outcome of an attempt as bytes, for the workers that wait for it.
+"""Encodes the outcome of an attempt for the workers that wait for it.
 
-Nothing is unpickled unless the user asked for it, because everyone who can write to the store could then run code.
+Nothing is unpickled unless the user asks for it, because anyone with write access to the store could then run code.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ class CannotBeSent(Exception):
     """A result cannot be sent, so the other workers make the call themselves; the message says why."""
 
 
-class Parcel(NamedTuple):
-    """What was sent.
+class SentOutcome(NamedTuple):
+    """An outcome from another worker.
 
     Attributes:
-        outcome: what came of the attempt.
-        leader: the name of the call that it came of.
-        stand_in: what an event says of what stood in, for a degraded one.
+        outcome: of the attempt.
+        leader: the name of the call that made it.
+        stand_in: the fields of the event about the stand-in, for a degraded outcome.
     """
 
     outcome: Outcome[Any]
@@ -48,70 +48,72 @@ class Parcel(NamedTuple):
     stand_in: dict[str, Any]
 
 
-def packed(outcome: Outcome[Any], leader: str, stand_in: dict[str, Any], how: Serializer | str, largest: int) -> bytes:
-    """Return what came of an attempt as bytes; if it cannot be sent, why that is so.
+def encode(
+    outcome: Outcome[Any], leader: str, stand_in: dict[str, Any], serializer: Serializer | str, largest: int
+) -> bytes:
+    """Return an outcome as bytes, or the reason why it cannot be sent.
 
     Args:
-        outcome: what came of it. Secrets in an error stay here.
+        outcome: of the attempt. Secrets in an error are redacted.
         leader: the name of the call.
-        stand_in: what an event says of what stood in.
-        how: `"json"`, `"pickle"` or a serializer.
-        largest: bytes that it may have.
+        stand_in: the fields of the event about the stand-in.
+        serializer: `"json"`, `"pickle"` or a serializer.
+        largest: the most bytes that may be sent.
     """
     try:
-        head, value = _parts(outcome, how)
-        data = _joined({**head, "leader": leader, "stand in": stand_in}, value)
+        head, value = _parts(outcome, serializer)
+        data = _framed({**head, "leader": leader, "stand in": stand_in}, value)
         if len(data) <= largest:
             return data
-        why = f"what came of it has {len(data):,} bytes, and SingleFlight(largest={largest:,}) allows no more"
+        why = f"its outcome has {len(data):,} bytes, more than SingleFlight(largest={largest:,}) allows"
     except CannotBeSent as reason:
         why = str(reason)
-    return _joined({"is": "kept", "why": why}, b"")
+    return _framed({"is": "kept", "why": why}, b"")
 
 
-def opened(data: bytes, how: Serializer | str) -> Parcel:
-    """Return what `packed` was given.
+def decode(data: bytes, serializer: Serializer | str) -> SentOutcome:
+    """Return the outcome in `data`.
 
     Raises:
-        CannotBeSent: it holds only the reason why it was not sent, or something that cannot be read.
+        CannotBeSent: `data` holds the reason why no outcome was sent, or cannot be read.
     """
     try:
         line, _, value = data.partition(b"\n")
         head: dict[str, Any] = json.loads(line)
-        parcel = None if head["is"] == "kept" else _opened(head, value, how)
+        sent = None if head["is"] == "kept" else _decoded(head, value, serializer)
         why = head.get("why", "")
     except Exception as problem:
-        raise CannotBeSent(f"what the other worker sent cannot be read here ({safely.text(problem)})") from problem
-    if parcel is None:
+        raise CannotBeSent(f"the other worker's outcome cannot be read here ({safely.text(problem)})") from problem
+    if sent is None:
         raise CannotBeSent(str(why))
-    return parcel
+    return sent
 
 
-def _opened(head: dict[str, Any], value: bytes, how: Serializer | str) -> Parcel:
+def _decoded(head: dict[str, Any], value: bytes, serializer: Serializer | str) -> SentOutcome:
     outcome: Outcome[Any]
     if head["is"] == "ok":
-        outcome = Ok(_loaded(value, how), int(head["attempts"]))
+        outcome = Ok(_loaded(value, serializer), int(head["attempts"]))
     elif head["is"] == "degraded":
-        outcome = Degraded(_loaded(value, how), _error(head, how))
+        outcome = Degraded(_loaded(value, serializer), _error_from(head, serializer))
     else:
-        outcome = Failed(_error(head, how))
-    return Parcel(outcome, str(head["leader"]), dict(head["stand in"]))
+        outcome = Failed(_error_from(head, serializer))
+    return SentOutcome(outcome, str(head["leader"]), dict(head["stand in"]))
 
 
-def _joined(head: dict[str, Any], value: bytes) -> bytes:
+def _framed(head: dict[str, Any], value: bytes) -> bytes:
     return json.dumps(head).encode() + b"\n" + value
 
 
-def _parts(outcome: Outcome[Any], how: Serializer | str) -> tuple[dict[str, Any], bytes]:
+def _parts(outcome: Outcome[Any], serializer: Serializer | str) -> tuple[dict[str, Any], bytes]:
     if isinstance(outcome, Ok):
-        return {"is": "ok", "attempts": outcome.attempts}, _dumped(outcome.value, how)
+        return {"is": "ok", "attempts": outcome.attempts}, _dumped(outcome.value, serializer)
     if isinstance(outcome, Degraded):
-        return {"is": "degraded", **_told(outcome.because, how)}, _dumped(outcome.value, how)
-    return {"is": "failed", **_told(outcome.error, how)}, b""
+        return {"is": "degraded", **_error_fields(outcome.because, serializer)}, _dumped(outcome.value, serializer)
+    return {"is": "failed", **_error_fields(outcome.error, serializer)}, b""
 
 
-def _dumped(value: Any, how: Serializer | str) -> bytes:
-    if how == "json":
+def _dumped(value: Any, serializer: Serializer | str) -> bytes:
+    if serializer == "json":
         if (why := _unlike_json(value)) is not None:
             raise CannotBeSent(
                 f"JSON cannot hold {why}; where all who write to the store are trusted,"
@@ -119,24 +121,24 @@ def _dumped(value: Any, how: Serializer | str) -> bytes:
             )
         return json.dumps(value).encode()
     try:
-        return _pickled(value) if how == "pickle" else bytes(_of_ones_own(how).dumps(value))
+        return _pickled(value) if serializer == "pickle" else bytes(_custom(serializer).dumps(value))
     except Exception as problem:
         raise CannotBeSent(f"{a(type(value).__qualname__)} cannot be sent ({safely.text(problem)})") from problem
 
 
-def _loaded(data: bytes, how: Serializer | str) -> Any:
-    if how == "json":
+def _loaded(data: bytes, serializer: Serializer | str) -> Any:
+    if serializer == "json":
         return json.loads(data)
-    return _unpickled(data) if how == "pickle" else _of_ones_own(how).loads(data)
+    return _unpickled(data) if serializer == "pickle" else _custom(serializer).loads(data)
 
 
-def _of_ones_own(how: Serializer | str) -> Serializer:
-    assert not isinstance(how, str)  # noqa: S101  # the two words were asked for before
-    return how
+def _custom(serializer: Serializer | str) -> Serializer:
+    assert not isinstance(serializer, str)  # noqa: S101  # both words are handled before
+    return serializer
 
 
 def _pickled(value: Any) -> bytes:
-    from resilient_tasks.subprocess import serialization  # noqa: PLC0415  # for those who need it
+    from resilient_tasks.subprocess import serialization  # noqa: PLC0415  # only if needed
 
     return serialization.dumps(value)
 
@@ -148,7 +150,7 @@ def _unpickled(data: bytes) -> Any:
 
 
 def _unlike_json(value: Any) -> str | None:
-    """Return what of a value would come back as something else; None, if nothing."""
+    """Return what in a value JSON would not give back as it was; None if nothing."""
     cls = type(value)
     if cls in _SCALARS:
         return None
@@ -156,15 +158,15 @@ def _unlike_json(value: Any) -> str | None:
         return next((why for item in value if (why := _unlike_json(item)) is not None), None)
     if cls is dict:
         if any(type(key) is not str for key in value):
-            return "a dict with keys that are no text"
+            return "a dict with keys that are not strings"
         return _unlike_json(list(value.values()))
     return a(f"{cls.__module__}.{cls.__qualname__}".removeprefix("builtins."))
 
 
-def _told(error: Exception, how: Serializer | str) -> dict[str, Any]:
-    """Describe an error, without its secrets."""
+def _error_fields(error: Exception, serializer: Serializer | str) -> dict[str, Any]:
+    """Return the fields that describe an error, without its secrets."""
     error = redacted(error) or error
-    if how == "pickle":
+    if serializer == "pickle":
         from resilient_tasks.subprocess import serialization  # noqa: PLC0415  # as above
 
         return {"pickled": serialization.dump_error(error, "the call in another worker").hex()}
@@ -181,10 +183,10 @@ def _told(error: Exception, how: Serializer | str) -> dict[str, Any]:
     }
 
 
-def _error(head: dict[str, Any], how: Serializer | str) -> Exception:
-    if how == "pickle":
+def _error_from(head: dict[str, Any], serializer: Serializer | str) -> Exception:
+    if serializer == "pickle":
         found = _unpickled(bytes.fromhex(head["pickled"]))
-        assert isinstance(found, Exception)  # noqa: S101  # else it is unreadable
+        assert isinstance(found, Exception)  # noqa: S101  # else it cannot be read
         return found
     cls = getattr(builtins, head["type"], None) if head["args"] is not None else None
     if isinstance(cls, type) and issubclass(cls, Exception):

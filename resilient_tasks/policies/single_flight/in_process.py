@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from resilient_tasks.core.outcome import Outcome
 
 
-class Seat(enum.Enum):
-    """What a call has to do about a flight."""
+class Role(enum.Enum):
+    """The part of a call in a flight."""
 
     LEADS = "it makes the attempt"
     WAITS = "it waits for the outcome of the attempt"
@@ -33,7 +33,7 @@ class Audience(enum.Enum):
     NONE = "none: a limit around the leader alone caused it"
 
 
-class Heard:
+class LeaderEvents:
     """The events of a leader's attempt that matter to waiting calls. A sink.
 
     Attributes:
@@ -62,7 +62,7 @@ class Flight:
         run: ids of the run that the leader is part of.
         landed: its outcome for the waiting calls; None before that.
         audience: which waiting calls get the outcome.
-        heard: the events of the leader's attempt.
+        events: those of the leader's attempt.
         key: under which calls find it.
         waiting: by waiting call, the bell that wakes it.
     """
@@ -72,7 +72,7 @@ class Flight:
         self.run: dict[str, str] = {}
         self.landed: Outcome[object] | None = None
         self.audience = Audience.ALL
-        self.heard: Heard = Heard()
+        self.events: LeaderEvents = LeaderEvents()
         self.key = key
         self.waiting: dict[Call, Bell] = {}
 
@@ -98,32 +98,32 @@ class Flights:
         self._under_way: dict[Hashable, Flight] = {}
         self._led: dict[Call, Flight] = {}
         #: By call that waits inside leading calls: the flight that it waits for, and the flights that it delays.
-        self._held_up: dict[Call, tuple[Flight, frozenset[Flight]]] = {}
+        self._delayed: dict[Call, tuple[Flight, frozenset[Flight]]] = {}
 
-    def board(self, key: Hashable, call: Call, make: Callable[[], Bell]) -> tuple[Flight, Seat]:
+    def join(self, key: Hashable, call: Call, make: Callable[[], Bell]) -> tuple[Flight, Role]:
         """Let a call lead the flight under `key`, or wait for it with a bell from `make`."""
         with self._lock:
             flight = self._under_way.get(key)
             if flight is None:
                 flight = self._under_way[key] = Flight(key)
             if self._takes_lead(flight, call):
-                return flight, Seat.LEADS
-            holds_up = frozenset(self._led[outer] for outer in _around(call) if outer in self._led)
-            if holds_up and self._depends_on(flight, holds_up):
-                return flight, Seat.ALONE
+                return flight, Role.LEADS
+            delays = frozenset(self._led[outer] for outer in _around(call) if outer in self._led)
+            if delays and self._depends_on(flight, delays):
+                return flight, Role.ALONE
             flight.waiting[call] = make()
-            if holds_up:
-                self._held_up[call] = flight, holds_up
-            return flight, Seat.WAITS
+            if delays:
+                self._delayed[call] = flight, delays
+            return flight, Role.WAITS
 
-    def look(self, flight: Flight, call: Call) -> Seat:
-        """Return what a waiting call has to do now."""
+    def role_of(self, flight: Flight, call: Call) -> Role:
+        """Return the role of a waiting call now."""
         if flight.landed is not None:
-            return Seat.LANDED
+            return Role.LANDED
         with self._lock:
             if flight.landed is not None:
-                return Seat.LANDED
-            return Seat.LEADS if self._takes_lead(flight, call) else Seat.WAITS
+                return Role.LANDED
+            return Role.LEADS if self._takes_lead(flight, call) else Role.WAITS
 
     def leave(self, flight: Flight, call: Call) -> None:
         """Remove a call from a flight.
@@ -132,11 +132,11 @@ class Flights:
         """
         with self._lock:
             flight.waiting.pop(call, None)
-            self._held_up.pop(call, None)
+            self._delayed.pop(call, None)
             if flight.leader is call and flight.landed is None:
                 self._led.pop(call, None)
                 flight.leader = None
-                _ring(flight)
+                _wake(flight)
             if flight.leader is None and not flight.waiting:
                 self._end(flight)
 
@@ -157,7 +157,7 @@ class Flights:
                 flight.audience = audience
                 flight.landed = outcome
                 self._end(flight)
-                _ring(flight)
+                _wake(flight)
 
     def _takes_lead(self, flight: Flight, call: Call) -> bool:
         """Let the call lead if its outcome still matters, and no other call leads whose outcome still matters."""
@@ -167,23 +167,23 @@ class Flights:
             if not flight.leader.fenced:
                 return False
             self._led.pop(flight.leader, None)
-        flight.leader, flight.run, flight.heard = call, dict(run_ids()), Heard()
+        flight.leader, flight.run, flight.events = call, dict(run_ids()), LeaderEvents()
         flight.waiting.pop(call, None)
-        self._held_up.pop(call, None)
+        self._delayed.pop(call, None)
         self._led[call] = flight
         return True
 
-    def _depends_on(self, flight: Flight, held_up: frozenset[Flight]) -> bool:
-        """Return whether `flight` cannot end before one of `held_up` has."""
+    def _depends_on(self, flight: Flight, delayed: frozenset[Flight]) -> bool:
+        """Return whether `flight` cannot end before one of `delayed` has."""
         seen: set[Flight] = set()
         todo = [flight]
         while todo:
             each = todo.pop()
-            if each in held_up:
+            if each in delayed:
                 return True
             if each not in seen:
                 seen.add(each)
-                todo += [waits_for for waits_for, holds_up in self._held_up.values() if each in holds_up]
+                todo += [waits_for for waits_for, delays in self._delayed.values() if each in delays]
         return False
 
     def _end(self, flight: Flight) -> None:
@@ -193,7 +193,7 @@ class Flights:
             del self._under_way[flight.key]
 
 
-def _ring(flight: Flight) -> None:
+def _wake(flight: Flight) -> None:
     for bell in list(flight.waiting.values()):
         bell.ring()
 
@@ -208,17 +208,17 @@ def _around(call: Call) -> Iterator[Call]:
 flights: Flights = Flights()
 
 #: Reported reasons for unshared calls, by operation. Beyond `_MOST`, the oldest are forgotten and reported again.
-_told: dict[tuple[str, str], None] = {}
+_reported: dict[tuple[str, str], None] = {}
 _MOST = 1024
 
 
 def is_news(operation: str, reason: str) -> bool:
     """Return whether this was not reported yet."""
-    if (operation, reason) in _told:
+    if (operation, reason) in _reported:
         return False
-    _told[operation, reason] = None
-    if len(_told) > _MOST:
-        _told.pop(next(iter(_told)), None)
+    _reported[operation, reason] = None
+    if len(_reported) > _MOST:
+        _reported.pop(next(iter(_reported)), None)
     return True
 
 
