@@ -1,4 +1,4 @@
-"""Chaos: faults on purpose, to see beforehand what the other policies make of them."""
+"""Chaos: inject faults, to test how the other policies handle them."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 @answering("Chaos(0.1, fault=ConnectionError)", "fault", "latency")
 @dataclass(frozen=True, eq=False)
 class Chaos(Policy):
-    """Make a share of the attempts fail, wait, or return something else. For rehearsals and tests only.
+    """Make a share of the attempts fail, wait, or return another result. For rehearsals and tests only.
 
     Args:
-        rate: the share of attempts that are hit, from 0 to 1.
+        rate: the share of attempts affected, from 0 to 1.
         fault: an exception, exception type, or function that returns one, to fail with.
-        latency: seconds to wait before the attempt, also as `"2s"` or a `timedelta`; with `fault` or `outcome`
-            as well, before those.
-        outcome: a function of the true result that returns another in its place.
-        seed: makes the choice repeatable: it depends on seed, operation and the attempt's number among all of that
-            operation since the store was new.
+        latency: seconds to wait before the attempt, also as `"2s"` or a `timedelta`; with `fault` too, before the
+            failure.
+        outcome: a function of the true result that returns its replacement.
+        seed: makes the choice repeatable: it depends on the seed, the operation, and the number of attempts of that
+            operation in the store.
 
     Raises:
         PolicyError: nothing to inject was given, or a value is out of range.
@@ -64,12 +64,12 @@ class Chaos(Policy):
         durations.settle(self, "latency")
 
     def describe(self) -> str:
-        return f"chaos: {self.rate:.0%} of attempts, {self._what()}, seed {self.seed}"
+        return f"chaos: {self.rate:.0%} of attempts, {self._fault_name()}, seed {self.seed}"
 
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
         if not self._hits(call):
             return await proceed(call)
-        call.emit(ChaosInjected, fault=self._what())
+        call.emit(ChaosInjected, fault=self._fault_name())
         if self.latency is not None:
             await call.runtime.sleep(min(self.latency, call.remaining()))
         if self.fault is not None:
@@ -88,10 +88,10 @@ class Chaos(Policy):
         made = self.fault if isinstance(self.fault, Exception) or self.fault is None else self.fault()
         if isinstance(made, Exception):
             return made
-        msg = f"Chaos(fault=...) returned {made!r}, which is no exception"
+        msg = f"Chaos(fault=...) returned {made!r}, which is not an exception"
         raise TypeError(msg)
 
-    def _what(self) -> str:
+    def _fault_name(self) -> str:
         parts = []
         if self.latency is not None:
             parts.append(f"latency of {self.latency:g} s")

@@ -1,4 +1,4 @@
-"""Deadline: a limit for the whole call, all attempts and waits together."""
+"""Deadline: a time limit for a whole call, with all its attempts and waits."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from resilient_tasks.core.execution import (
     clock,
-    limits,  # noqa: F401  # what enforces it is loaded with it: the first call would wait for that on its own time
+    limits,  # noqa: F401  # loaded early: otherwise the import would count against the first call's deadline
 )
 from resilient_tasks.core.parameters import durations
 from resilient_tasks.core.parameters.arguments import answering
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 @answering("Deadline(120)")
 @dataclass(frozen=True, eq=False)
 class Deadline(Policy):
-    """Give the call `seconds` for all its attempts and waits together.
+    """Limit a call to `seconds`, with all its attempts and waits.
 
-    An attempt that is under way when the deadline comes is cut, as a timeout would cut it, and fails with
-    `DeadlineExceeded`. A wait that would end later is not begun: the call fails at once with its last error. Resilient
-    calls made inside inherit the deadline.
+    An attempt that is running at the deadline is interrupted, as by a timeout, and fails with `DeadlineExceeded`. A
+    wait that would end later is not started: the call fails at once with its last error. Nested resilient calls inherit
+    the deadline.
 
     Args:
         seconds: the limit, from the start of the call: a number of seconds, a text such as `"2 min"`, or a `timedelta`.
 
     Raises:
-        PolicyError: `seconds` is no duration above 0.
+        PolicyError: `seconds` is not a duration above 0.
     """
 
     slot: ClassVar[str] = "deadline"
@@ -52,13 +52,13 @@ class Deadline(Policy):
 
     @property
     def first_limit(self) -> float:
-        """The seconds for a first attempt that is made at once."""
+        """Seconds for a first attempt without the pipeline."""
         return self.seconds
 
-    def limit_of_stream(self, fn: Callable[..., Any]) -> float:  # noqa: ARG002  # the same for every function
+    def limit_of_stream(self, fn: Callable[..., Any]) -> float:  # noqa: ARG002  # the same for all functions
         return self.seconds
 
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
-        # The first attempt was limited where it was made: what is left of the time is for the others.
+        # The first attempt was already limited: the time that is left is for the others.
         began = clock.now() if call.work.prior_outcome is None else call.started
         return await proceed(call.within(began + self.seconds))

@@ -1,4 +1,4 @@
-"""Fallback: something that stands in for the result when nothing else helped."""
+"""Fallback: a stand-in for the result of a failed call."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class _Missing:
-    """Tells "no value given" from the value None, also after pickling."""
+    """Distinguishes "no value given" from None, also after pickling."""
 
     def __repr__(self) -> str:
         return "<none given>"
@@ -37,15 +37,15 @@ _MISSING = _Missing()
 @answering("Fallback(last_good)", "on", "timeout")
 @dataclass(frozen=True, eq=False)
 class Fallback(StandIn):
-    """Let something stand in for the result of a call that failed; the outcome is then `Degraded`, and says why.
+    """Let a stand-in replace the result of a failed call; the outcome is `Degraded`, with the reason.
 
     Args:
-        use: a function of the call's own arguments; one with a parameter `error` is given the error too. Or a mapping
-            from exception types and kinds to such functions: the first that matches, in the mapping's order, is used.
+        use: a function of the call's own arguments; a parameter `error` receives the error. Or a mapping from exception
+            types and kinds to such functions, of which the first match is used.
         value: a plain value to stand in, instead of `use`.
-        on: which failures it is for, as in `Retry`. Default: every kind but PERMANENT and RESOURCE; a mapping's keys.
-        timeout: seconds that the fallback itself may take, also as `"5s"` or a `timedelta`. It runs outside
-            the call's deadline.
+        on: which failures it handles, as in `Retry`. Default: all kinds but PERMANENT and RESOURCE; of a mapping, its
+            keys.
+        timeout: seconds for the fallback itself, also as `"5s"` or a `timedelta`. It runs outside the call's deadline.
 
     A fallback that fails is noted on the original error, which is then raised.
 
@@ -58,7 +58,7 @@ class Fallback(StandIn):
     on: On | None = field(default=None, kw_only=True)
     timeout: SecondsOrNone = field(default=durations.default(None), kw_only=True)
     through: tuple[Policy, ...] = field(default=(), kw_only=True, repr=False)
-    """Policies that the stand-in must pass like any result: the output schema."""
+    """Policies that the stand-in must pass, like any result: the output schema."""
 
     def __post_init__(self) -> None:
         if (self.use is None) == (self.value is _MISSING):
@@ -73,7 +73,7 @@ class Fallback(StandIn):
             raise PolicyError(msg)
         durations.settle(self, "timeout")
         if self.on is not None:
-            if isinstance(self.on, Iterator):  # it could be read once only, and each failure asks
+            if isinstance(self.on, Iterator):  # an iterator can be read once only, and each failure reads it
                 object.__setattr__(self, "on", tuple(self.on))
             matcher(self.on, "Fallback(on=...)")
 
@@ -90,7 +90,7 @@ class Fallback(StandIn):
         return f"fallback: {names}"
 
     def limit_of_stream(self, fn: Callable[..., Any]) -> float | None:
-        # Prefect words the end of an async generator itself: nobody would see that it is degraded.
+        # Prefect itself writes the final message of an async generator: a degraded outcome would not show.
         return None if callables.is_async_generator(fn) else NEVER
 
     def functions(self) -> tuple[Callable[..., Any], ...]:
@@ -115,7 +115,7 @@ class Fallback(StandIn):
         except PredicateError as problem:
             return Failed(problem)
         finally:
-            del outcome  # the frame that raised may hold on to this one
+            del outcome  # the frame that raised may refer to this one
 
     async def _plain_value(self, _: Call) -> Outcome[Any]:
         return Ok(self.value)
@@ -135,7 +135,7 @@ def _name(use: Callable[..., Any] | None) -> str:
 
 def _check_branches(branches: Mapping[Any, Any], on: object) -> None:
     if on is not None:
-        msg = "Fallback(on=...) has no meaning beside a mapping: its keys say which failures each function is for"
+        msg = "Fallback(on=...) has no meaning beside a mapping: its keys select the failures for each function"
         raise PolicyError(msg)
     if not branches:
         msg = "fallback={} has no branch: give {TimedOut: f, ...}, or Fallback(value={}) to return an empty dict"

@@ -1,4 +1,4 @@
-"""Hedge: a second call beside one that is slow to answer."""
+"""Hedge: a second attempt beside one that is slow."""
 
 from __future__ import annotations
 
@@ -26,23 +26,22 @@ if TYPE_CHECKING:
 @answering("Hedge(0.2, attempts=2)")
 @dataclass(frozen=True, eq=False)
 class Hedge(Policy):
-    """Make the same call once more where the first is slow to answer; the first good answer wins.
+    """Make a second attempt if the first is slow; the first success wins.
 
-    For services with a slow tail (Dean and Barroso, "The Tail at Scale", 2013). What loses is cancelled, if it is
-    async; a sync call runs in a thread of its own, and one that loses is left behind there, fenced: nothing more comes
-    of it.
+    For services with a slow tail (Dean and Barroso, "The Tail at Scale", 2013). An async loser is cancelled. A sync
+    attempt runs in its own thread; a loser is abandoned there and fenced: it has no further effect on the call.
 
     Args:
-        after: seconds to wait for an answer, or a text such as `"200ms"`, or a `timedelta`. Near the
-            service's 95th percentile, one call in twenty is made twice. What a call waits for its turn, at a rate limit
-            or a bulkhead, does not count.
-        attempts: calls side by side, the first included; each next one `after` seconds after the one before.
+        after: seconds to wait for an answer, or a text such as `"200ms"`, or a `timedelta`. At the service's 95th
+            percentile, one call in twenty makes two attempts. Time spent waiting for a rate limit or a bulkhead does
+            not count.
+        attempts: concurrent attempts at most, including the first; each starts `after` seconds after the previous one.
 
-    The work may be done several times, so the operation has to be `idempotent=True`. Hedging is no retry: a call that
-    fails while no other is under way has failed.
+    The work may be done several times, so the operation must be `idempotent=True`. Hedging is not retrying: if an
+    attempt fails while no other is running, the call fails.
 
     Raises:
-        PolicyError: the arguments are impossible; at decoration, where the operation is not `idempotent=True`.
+        PolicyError: the arguments are impossible; at decoration, the operation is not `idempotent=True`.
     """
 
     slot: ClassVar[str] = "hedge"
@@ -60,7 +59,7 @@ class Hedge(Policy):
     def __post_init__(self) -> None:
         durations.settle(self, "after", where="Hedge(after)")
         if type(self.attempts) is not int or self.attempts < 2:
-            msg = f"Hedge(attempts=...) counts the calls side by side, so it is 2 or more, not {self.attempts!r}"
+            msg = f"Hedge(attempts=...) counts concurrent attempts, so it is 2 or more, not {self.attempts!r}"
             raise PolicyError(msg)
 
     @property
@@ -68,11 +67,11 @@ class Hedge(Policy):
         return self.attempts
 
     def describe(self) -> str:
-        return f"hedge: after {self.after:g} s, up to {self.attempts} calls side by side"
+        return f"hedge: after {self.after:g} s, up to {self.attempts} concurrent attempts"
 
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
-        if not call.work.idempotent:  # a pipeline without a decorator, which nobody could check
-            return Failed(PolicyError(f"{call.operation} is hedged, so it may be done twice: set idempotent=True"))
+        if not call.work.idempotent:  # a pipeline without a decorator is not checked earlier
+            return Failed(PolicyError(f"{call.operation} is hedged, so it may run twice: set idempotent=True"))
         beside = [call.in_parallel()]
         began, winner = clock.now(), 0
         try:
@@ -80,7 +79,7 @@ class Hedge(Policy):
                 self._begin(call, beside, proceed),
                 most=self.attempts,
                 after=self.after,
-                more=lambda number: self._more(call, beside, number),
+                more=lambda number: self._time_left(call, beside, number),
                 name=call.operation,
             )
         finally:
@@ -91,13 +90,13 @@ class Hedge(Policy):
             call.emit(HedgeWon, number=winner, seconds=clock.now() - began)
         return outcome
 
-    def _more(self, call: Call, beside: list[ParallelCall], number: int) -> float:
-        """Return the seconds that a call is given from now on: it is slow `after` seconds after it had its turn."""
+    def _time_left(self, call: Call, beside: list[ParallelCall], number: int) -> float:
+        """Return the seconds until an attempt counts as slow: `after` seconds after it got its permits."""
         turn = beside[number - 1].turn
-        more = self.after if turn == math.inf else self.after - (real_time.monotonic() - turn)
-        if more <= 0 and number == len(beside):  # the next one begins
+        left = self.after if turn == math.inf else self.after - (real_time.monotonic() - turn)
+        if left <= 0 and number == len(beside):  # the next one starts
             beside.append(call.in_parallel())
-        return more
+        return left
 
     def _begin(
         self, call: Call, beside: list[ParallelCall], proceed: Proceed

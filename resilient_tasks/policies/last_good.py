@@ -1,4 +1,4 @@
-"""LastGood: the last result that was accepted stands in when nothing else helped."""
+"""LastGood: the last accepted result stands in for a failed call."""
 
 from __future__ import annotations
 
@@ -46,31 +46,31 @@ _KEY = "LastGood(key=...)"
 @answering('LastGood(max_age="2d")', "on", "otherwise", "folder")
 @dataclass(frozen=True, eq=False)
 class LastGood(StandIn):
-    """Keep each accepted result, and let the last one stand in for a call that failed.
+    """Keep each accepted result, and let the last one stand in for a failed call.
 
-    Results are kept by operation and arguments. What stands in makes the outcome `Degraded`, with its age. A degraded
-    result is never kept, and neither is one that validation refused. What cannot be kept does not fail the call: the
-    event `fallback.unavailable` tells of it. If there is no result, or it is too old, the original error is raised,
-    with a note that says so.
+    Results are kept by operation and arguments. The outcome of a call with a stand-in is `Degraded`, with its age.
+    Degraded results, and results that validation refused, are never kept. A result that cannot be kept does not fail
+    the call, but emits the event `fallback.unavailable`. If there is no result, or it is too old, the original error is
+    raised, with a note.
 
     Args:
-        max_age: seconds after which a result stands in no longer, also as `"2d"` or a `timedelta`. Default: never. A
-            result is as old as the call that gave it, from its start.
-        on: which failures it is for, as in `Fallback`.
-        otherwise: what stands in where there is no result, or it is too old: a function of the call's own arguments,
-            or a `Fallback`.
-        folder: where results are kept: a folder's path, its `file://` URL, any URL that fsspec knows, one of Prefect's
-            storage blocks, or the name of one that the server keeps, as in `block:remote-file-system/ml`. Default: the
-            result storage of a Prefect run that persists its results; else `configure(last_good=...)`; else `last_good`
-            in the folder `RESILIENT_TASKS_HOME` (`~/.resilient_tasks`).
-        options: what fsspec's file system takes for that URL: credentials, an endpoint.
+        max_age: seconds after which a result no longer stands in, also as `"2d"` or a `timedelta`. Default: never. The
+            age counts from the start of the call that returned it.
+        on: which failures it handles, as in `Fallback`.
+        otherwise: the stand-in if there is no result, or it is too old: a function of the call's own arguments, or a
+            `Fallback`.
+        folder: where results are kept: a folder's path, its `file://` URL, any URL that fsspec supports, one of
+            Prefect's storage blocks, or the name of one on the server, as in `block:remote-file-system/ml`. Default:
+            the result storage of a Prefect run that persists its results; else `configure(last_good=...)`; else
+            `last_good` in the folder `RESILIENT_TASKS_HOME` (`~/.resilient_tasks`).
+        options: for fsspec's file system of that URL: credentials, an endpoint.
         serializer: an object with `dumps` and `loads`, such as one of Prefect's serializers, for all results. Default:
-            frames as Parquet; anything else by the serializer of the Prefect run; outside of any as JSON where JSON
-            gives it back as it was, and else as a pickle.
-        key: a function of those of the call's arguments that it names; it returns what to tell calls apart by. Default:
-            all arguments.
+            Parquet for frames; for other results the serializer of the Prefect run; without a run JSON, if it returns
+            the result unchanged, and else pickle.
+        key: a function of the call's arguments that it names; its return value identifies the call. Default: all
+            arguments.
         name: the name under which results are kept. Default: the module's and the function's.
-        keep: of how many different arguments results are kept, for each name; the oldest give way.
+        keep: how many results, of different arguments, are kept for each name; the oldest are deleted.
 
     Raises:
         PolicyError: the arguments are contradictory or impossible.
@@ -88,12 +88,12 @@ class LastGood(StandIn):
     name: str | None = field(default=None, kw_only=True)
     keep: int = field(default=1000, kw_only=True)
     through: tuple[Policy, ...] = field(default=(), kw_only=True, repr=False)
-    """Policies that the stand-in must pass like any result: the output schema."""
+    """Policies that the stand-in must pass, like any result: the output schema."""
 
     def __post_init__(self) -> None:
         durations.settle(self, "max_age")
         if self.on is not None:
-            if isinstance(self.on, Iterator):  # it could be read once only, and each failure asks
+            if isinstance(self.on, Iterator):  # an iterator can be read once only, and each failure reads it
                 object.__setattr__(self, "on", tuple(self.on))
             matcher(self.on, "LastGood(on=...)")
         self._check_functions()
@@ -129,7 +129,7 @@ class LastGood(StandIn):
         if not is_block(self.folder) and (not isinstance(self.folder, str | os.PathLike) or not os.fspath(self.folder)):
             raise PolicyError(f"LastGood(folder=...) is a folder's path, a URL or a storage block, not {self.folder!r}")
         if isinstance(self.folder, str) and is_name(self.folder):
-            return  # the server is not asked while a module is imported
+            return  # importing a module sends no request to the server
         try:
             files_at(self.folder, self.options or {})
         except ValueError as error:
@@ -153,10 +153,10 @@ class LastGood(StandIn):
         if self.key is not None:
             key_functions.check_fits(self.key, fn, _KEY)
         elif names[:1] == ("self",):
-            given, others = ", ".join(names), f"({', '.join(names[1:])},)" if names[1:] else "..."
+            parameters, others = ", ".join(names), f"({', '.join(names[1:])},)" if names[1:] else "..."
             msg = (
-                f"{operation_of(fn)} is a method, and its object has no key by which its results are found again:"
-                f" write LastGood(key=lambda {given}: {others}), with what tells two objects apart"
+                f"{operation_of(fn)} is a method, and its object has no key to find its results by:"
+                f" write LastGood(key=lambda {parameters}: {others}), with a value that identifies the object"
             )
             raise PolicyError(msg)
 
@@ -170,7 +170,7 @@ class LastGood(StandIn):
         if call.fenced or isinstance(outcome, Degraded):
             return outcome
         if isinstance(outcome, Ok):
-            if outcome.attempts > call.work.degraded:  # else it is made of a stand-in
+            if outcome.attempts > call.work.degraded:  # else it was made from a stand-in
                 await self._keep(call, key, began, outcome.value)
             return outcome
         try:
@@ -178,7 +178,7 @@ class LastGood(StandIn):
                 outcome.error
             ):
                 return outcome
-            return await self._instead(call, key, outcome)
+            return await self._stand_in(call, key, outcome)
         except PredicateError as problem:
             return Failed(problem)
         finally:
@@ -192,21 +192,23 @@ class LastGood(StandIn):
             return key_of_call(work.fn, work.args, work.kwargs, results.key_parts)
         except UnstableKeyError as error:
             names = ", ".join(_names_in(work.fn))
-            return UnstableKeyError(f"{error}: write LastGood(key=lambda {names}: ...), with what tells calls apart")
+            return UnstableKeyError(
+                f"{error}: write LastGood(key=lambda {names}: ...), with a value that identifies the call"
+            )
         except Exception as error:
             return error
 
     async def _keep(self, call: Call, key: str | Exception, began: Moment, value: Any) -> None:
-        """Keep a result. Whatever goes wrong, the call has succeeded."""
+        """Keep a result. An error here does not fail the call."""
         if isinstance(key, Exception):
-            self._tell(call, "kept", key)
+            self._report(call, "kept", key)
             return
         around = host.current.results()
         if around is not None and not around.is_data(value):
             return
-        done = await _aside(call, self._write, call, around, key, began, value)
+        done = await _run_blocking(call, self._write, call, around, key, began, value)
         if isinstance(done, Failed):
-            self._tell(call, "kept", done.error)
+            self._report(call, "kept", done.error)
 
     def _write(self, call: Call, around: Results | None, key: str, began: Moment, value: Any) -> None:
         form, content = results.encoded(value, *self._serializer(around))
@@ -216,10 +218,10 @@ class LastGood(StandIn):
             _tidied.add(place)
             shelf.tidy()
 
-    async def _instead(self, call: Call, key: str | Exception, failed: Failed) -> Outcome[Any]:
-        """Let the last good result stand in, or else what `otherwise` gives."""
+    async def _stand_in(self, call: Call, key: str | Exception, failed: Failed) -> Outcome[Any]:
+        """Let the last good result stand in, or else that of `otherwise`."""
         now = clock.wall()
-        found = Failed(key) if isinstance(key, Exception) else await _aside(call, self._read, call, key, now)
+        found = Failed(key) if isinstance(key, Exception) else await _run_blocking(call, self._read, call, key, now)
         if isinstance(found, Ok) and isinstance(found.value, tuple):
             label, value = found.value
             how_old = max(0.0, now - label.time)
@@ -231,11 +233,10 @@ class LastGood(StandIn):
                 call, failed, produce, name=NAME, through=self.through, age=how_old, since=label.time
             )
             if isinstance(outcome, Degraded):
-                said = f"the {NAME} of {moment(label.time)}, {age(how_old)} old, stands in"
-                safely.note(outcome.because, said)
+                safely.note(outcome.because, f"the {NAME} of {moment(label.time)}, {age(how_old)} old, stands in")
                 return outcome
         elif isinstance(found, Failed):
-            self._tell(call, "read", found.error)
+            self._report(call, "read", found.error)
             safely.note(failed.error, redact(f"the {NAME} cannot be read: {_why(found.error)}"))
         elif isinstance(found, Ok):
             safely.note(failed.error, found.value)
@@ -248,13 +249,13 @@ class LastGood(StandIn):
         if not isinstance(other, StandIn):
             return await fall_back(call, failed, calling(other, failed.error), name=_named(other), through=self.through)
 
-        async def given(_: Call) -> Outcome[Any]:
+        async def failed_call(_: Call) -> Outcome[Any]:
             return failed
 
-        return await other.checked_by(*self.through).around(call, given)
+        return await other.checked_by(*self.through).around(call, failed_call)
 
     def _read(self, call: Call, key: str, now: float) -> tuple[Label, Any] | str:
-        """Return the last good result, or say why there is none."""
+        """Return the last good result, or the reason why there is none."""
         around = host.current.results()
         found = self._results_at(call, around).newest(key, now)
         if found is None:
@@ -281,27 +282,27 @@ class LastGood(StandIn):
         folder = self.folder or settings.current.last_good or _at_home()
         return file_results(folder, name, (self.options or {}) if self.folder is not None else {})
 
-    def _tell(self, call: Call, action: str, error: Exception) -> None:
+    def _report(self, call: Call, action: str, error: Exception) -> None:
         """Emit the event, once an hour for each operation and kind of error."""
         about = (action, call.operation, str(self.folder or settings.current.last_good), type(error).__name__)
         now = clock.wall()
-        if 0 <= now - _told.get(about, -_HOUR) < _HOUR:
+        if 0 <= now - _reported.get(about, -_HOUR) < _HOUR:
             return
-        _told[about] = now
+        _reported[about] = now
         call.emit(LastGoodUnavailable, action=action, reason=_why(error))
 
 
-#: The form of what Prefect's serializer writes.
+#: The form of results that Prefect's serializer writes.
 _PREFECTS = "prefect"
 
 #: The time of the last report that results cannot be kept or read, by reason.
-_told: dict[tuple[str, str, str, str], float] = {}
-#: Folders in which this process has looked for files that killed writers left.
+_reported: dict[tuple[str, str, str, str], float] = {}
+#: Folders in which this process has removed the files of killed writers.
 _tidied: set[str] = set()
 
 
-#: For how many seconds a block that was loaded by its name is used: each call needs it, and a block may be changed.
-_BLOCK_HOLDS = 60.0
+#: Seconds for which a block that was loaded by name is reused: each call needs it, and a block may be changed.
+_BLOCK_REUSED = 60.0
 _loaded: dict[tuple[str, str], tuple[float, FileResults]] = {}
 
 
@@ -311,19 +312,19 @@ def file_results(folder: str | os.PathLike[str] | StorageBlock, name: str, optio
         return FileResults(files_at(folder, options, name))
     since, shelf = _loaded.get((folder, name), (0.0, None))
     now = clock.wall()
-    if shelf is None or not 0 <= now - since < _BLOCK_HOLDS:
+    if shelf is None or not 0 <= now - since < _BLOCK_REUSED:
         shelf = FileResults(files_at(folder, options, name))
         _loaded[folder, name] = now, shelf
     return shelf
 
 
-#: In a test, the folder in the place of the one at home; else empty.
+#: In a test, the folder that replaces the one in the home folder; else empty.
 _instead_of_home = ""
 
 
 @contextmanager
 def use_folder(folder: str) -> Iterator[None]:
-    """Keep results in `folder` inside the block, where neither a policy nor a setting names one."""
+    """Keep results in `folder` inside the block, unless a policy or a setting names another."""
     global _instead_of_home  # noqa: PLW0603  # one for the process: worker threads must see it too
     before, _instead_of_home = _instead_of_home, folder
     try:
@@ -333,7 +334,7 @@ def use_folder(folder: str) -> Iterator[None]:
 
 
 def _at_home() -> str:
-    """Return the folder for results at home, which is for the owner alone."""
+    """Return the folder for results in the home folder, accessible to the owner only."""
     if _instead_of_home:
         return _instead_of_home
     folder = home.folder() / "last_good"
@@ -343,14 +344,14 @@ def _at_home() -> str:
 
 
 class _Moments:
-    """Gives each call of this process a moment of its own, in the order in which they begin, on any clock."""
+    """Gives each call of this process a unique, increasing moment, on any clock."""
 
     def __init__(self) -> None:
         self._last = 0
         self._lock = threading.Lock()
 
     def next(self) -> Moment:
-        now = round(clock.wall(), 6)  # as the names of files have it
+        now = round(clock.wall(), 6)  # the resolution of file names
         with self._lock:
             self._last = max(self._last + 1, int(real_time.time() * 1e9))
             return Moment(now, self._last)
@@ -359,15 +360,15 @@ class _Moments:
 _moments = _Moments()
 
 
-async def _aside(call: Call, work: Callable[..., Any], *args: Any) -> Outcome[Any]:
-    """Do what waits for a disk or a network; under an event loop in a thread, so that the loop goes on."""
+async def _run_blocking(call: Call, work: Callable[..., Any], *args: Any) -> Outcome[Any]:
+    """Run blocking I/O; under an event loop in a thread."""
     if call.runtime is runtime.ASYNC:
         return await call.runtime.invoke(asyncio.to_thread, (work, *args), {})
     return await call.runtime.invoke(work, args, {})
 
 
 def _innermost(fn: Any) -> Any:
-    """Return the user's own function, without partials and the wrappers of other decorators."""
+    """Return the user's function, without partials and other decorators' wrappers."""
     while True:
         if isinstance(fn, functools.partial):
             fn = fn.func

@@ -1,4 +1,4 @@
-"""Timeout: a limit for one attempt."""
+"""Timeout: a time limit for one attempt."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ if TYPE_CHECKING:
 @answering("Timeout(20)")
 @dataclass(frozen=True, eq=False)
 class Timeout(Policy):
-    """End an attempt after `seconds`, and say whether the work really stopped.
+    """End an attempt after `seconds`, and report whether its work stopped.
 
-    An async function is cancelled. A sync function in the main thread is interrupted by a signal. In any other
-    thread it is interrupted if it runs Python code; what waits there cannot be stopped: the call returns on time, and
-    the attempt is abandoned (`stopped=False`).
+    An async function is cancelled. A sync function in the main thread is interrupted by a signal. In any other thread
+    it is interrupted if it runs Python code. A blocking call there cannot be stopped: the resilient call returns on
+    time, and the attempt is abandoned (`stopped=False`).
 
     Args:
         seconds: the limit for each attempt: a number of seconds, a text such as `"20s"`, or a `timedelta`.
         enforce: `"auto"` picks one of the ways above. `"process"` runs a sync function in a child process, which is
-            killed at the limit with all that it has started. `"cooperative"` interrupts nothing: the function stays on
-            its thread and asks `remaining()`; overrunning is reported, and a late result is kept.
+            killed at the limit with all its descendants. `"cooperative"` interrupts nothing: the function stays on its
+            thread and calls `remaining()`; an overrun is reported, and a late result is kept.
 
     Raises:
-        PolicyError: `seconds` is no duration above 0, or `enforce` is not one of its words; at decoration, if
-            `enforce="process"` can do nothing for the function or on this system.
+        PolicyError: `seconds` is not a duration above 0, or `enforce` is not one of the values above; at decoration,
+            `enforce="process"` does not work for the function or on this system.
     """
 
     slot: ClassVar[str] = "timeout"
@@ -70,21 +70,21 @@ class Timeout(Policy):
 
     @property
     def first_limit(self) -> float:
-        """The seconds for a first attempt that is made at once; 0.0 where the pipeline has to see to the limit."""
+        """Seconds for a first attempt without the pipeline; 0.0 if the limit needs the pipeline."""
         return self.seconds if self.enforce == "auto" else 0.0
 
-    def limit_of_stream(self, fn: Callable[..., Any]) -> float | None:  # noqa: ARG002  # the same for every function
+    def limit_of_stream(self, fn: Callable[..., Any]) -> float | None:  # noqa: ARG002  # the same for all functions
         return self.seconds if self.enforce == "auto" else None
 
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
         if self.enforce == "process":
             return await self._in_a_process(call, proceed)
-        if isinstance(call.work.prior_outcome, Failed):  # that attempt was limited where it was made
+        if isinstance(call.work.prior_outcome, Failed):  # that attempt was already limited
             return await proceed(call)
         return await cut(call, proceed, policy="timeout", seconds=self.seconds, enforce=self.enforce)
 
     async def _in_a_process(self, call: Call, proceed: Proceed) -> Outcome[Any]:
-        from resilient_tasks.subprocess.runtime import ProcessRuntime  # noqa: PLC0415  # for those who need it
+        from resilient_tasks.subprocess.runtime import ProcessRuntime  # noqa: PLC0415  # only if needed
 
         runtime = ProcessRuntime(call.operation)
         try:

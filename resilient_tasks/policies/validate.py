@@ -1,4 +1,4 @@
-"""Validate: stop, split off or report data that does not satisfy its schema."""
+"""Validate: refuse, split off or report data that does not satisfy its schema."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ class Validate(Policy):
 
     A schema is pandera's, for a pandas or polars frame, or a pydantic model, for a list of JSON records.
 
-    `on_invalid` decides about rows that do not satisfy the schema. If the frame as a whole does not (missing column,
-    wrong dtype, failed aggregate check), no row is dropped: `on_schema_error` decides whether the frame is refused.
+    `on_invalid` handles rows that do not satisfy the schema. If the frame as a whole does not (missing column, wrong
+    dtype, failed aggregate check), no row is dropped: `on_schema_error` decides whether the frame is refused.
 
     For a dict, a named tuple, a dataclass, a tuple or a list of frames, give a mapping or a tuple of schemas. None
     leaves a part unchecked. Each part is split, counted and quarantined separately; all are judged before any is
@@ -68,30 +68,30 @@ class Validate(Policy):
     Args:
         input: a schema for each parameter to check, by name; a single schema is for the first parameter.
         output: a schema for the result; for several frames, their schemas: `{"train": Flights, "test": Flights}`.
-        on_invalid: `"raise"` refuses the batch; `"quarantine"` puts the bad rows into a Parquet file with their
-            reasons and goes on with the good ones; `"drop"` goes on without them; `"warn"` goes on with all;
+        on_invalid: `"raise"` refuses the batch; `"quarantine"` writes the bad rows to a Parquet file with their
+            reasons and continues with the good ones; `"drop"` continues without them; `"warn"` continues with all;
             `"branch"` gives the caller both, as a `Split`: annotate the function, which returns a frame or a `Split`,
             `-> Split[...]` or not at all. For results only, and not together with a fallback.
-        on_schema_error: `"raise"` refuses a frame that is wrong as a whole; `"warn"` lets it go on unchecked.
+        on_schema_error: `"raise"` refuses a frame that is wrong as a whole; `"warn"` passes it on unchecked.
         max_invalid: with more bad rows than this, the batch is refused: a `float` is a fraction from 0.0 to 1.0, an
             `int` a number of rows. Bad rows of a refused batch are quarantined too. A mapping sets limits by column,
             by check or by both: `{"distance": 0.01, ("tail", "is null"): 5, "*": 0.05}`; `"*"` is for all bad rows.
         min_rows: with fewer rows than this, the batch is refused; good and bad rows count.
         quarantine: where bad rows go: a `Quarantine`, or what it takes: a folder, a URL, a storage block. Default:
             `configure(quarantine=...)`. With `"branch"`, bad rows are kept there too.
-        batch: gives the name of a call's batch in the quarantine: a function of the call's arguments, such as `lambda
-            hour: hour`. A later call with the same name replaces the batch, so that an hour which is read again does
-            not have its bad rows there twice. It has to tell apart all calls whose rows differ. Default: each call has
-            a batch of its own.
+        batch: returns the name of a call's batch in the quarantine: a function of the call's arguments, such as `lambda
+            hour: hour`. A later call with the same name replaces the batch, so that the bad rows of an hour that is
+            read again are not there twice. Calls with different rows need different names. Default: a batch for each
+            call.
         drift: the gate that the good rows of a result must pass; for several frames, a mapping by their names. On
-            drift, `"warn"` emits an event and goes on; `"branch"` makes the outcome `Degraded`, with the data, because
-            of `DriftDetected`; `"stop"` fails with it.
+            drift, `"warn"` emits an event and continues; `"branch"` makes the outcome `Degraded`, with the data,
+            because of `DriftDetected`; `"stop"` fails with it.
 
     Raises:
         PolicyError: the arguments are contradictory or impossible.
 
     At run time a refused batch raises `InvalidData`, with the report. If the quarantine cannot be written, the batch
-    fails with a `QuarantineError`; its good rows do not go on.
+    fails with a `QuarantineError`; its good rows are not passed on.
     """
 
     slot: ClassVar[str] = "validate output"
@@ -160,7 +160,7 @@ class Validate(Policy):
         return self.on_invalid == "quarantine" or (self.branches and self.quarantine is not None)
 
     def parts(self) -> tuple[Policy, ...]:
-        """Return this policy as one for arguments and one for results: they have different places in the order."""
+        """Return this policy split into one for arguments and one for results, which have different positions."""
         parts: list[Policy] = []
         if self.input is not None:
             parts.append(self._but(_ValidateInput, output=None, drift=None))
@@ -169,11 +169,11 @@ class Validate(Policy):
         return tuple(parts)
 
     def of_stand_in(self) -> Validate:
-        """Return this policy for a fallback's result: its bad rows are kept apart, and drift is not judged."""
+        """Return this policy for a fallback's result: its bad rows have their own batch, and drift is not checked."""
         return self._but(_subject="stand-in", drift=None)
 
     def for_call(self, call: Call) -> Validate:
-        """Return this policy with the name of a call's batch as a text."""
+        """Return this policy with the name of the call's batch."""
         return self._but(batch=_Batch(self.batch).for_call(call).name)
 
     def _but(self, kind: type[Validate] | None = None, **changes: Any) -> Validate:
@@ -200,7 +200,7 @@ class Validate(Policy):
         if callable(self.batch):
             return await keys.around(self, call, proceed)
         try:
-            checked = self._on_the_way_in(call)
+            checked = self._check_input(call)
         except Exception as error:
             return Failed(error)
         outcome = await proceed(checked)
@@ -220,23 +220,23 @@ class Validate(Policy):
         given = [*self.input.values()] if isinstance(self.input, Mapping) else [self.input]
         return [schemas for schemas in (*given, self.output) if schemas is not None]
 
-    def _on_the_way_in(self, call: Call) -> Call:
+    def _check_input(self, call: Call) -> Call:
         if self.input is None:
             return call
         work = call.work
         bound = _signature_of(work.fn).bind(*work.args, **work.kwargs)
         for name, schemas in _parameters_of(work.fn, self.input).items():
-            if name in bound.arguments and schemas is not None:  # the author vouches for a default
+            if name in bound.arguments and schemas is not None:  # a default is not checked
                 bound.arguments[name], _ = self._judge(
                     call, bound.arguments[name], schemas, Location(name, is_argument=True)
                 )
         return call.changed(args=bound.args, kwargs=bound.kwargs)
 
     def _judge(self, call: Call, value: Any, schemas: Any, whole: Location) -> tuple[Any, list[Accepted]]:
-        """Return the value to go on with, and its parts that have a schema.
+        """Return the accepted value, and its parts that have a schema.
 
         Raises:
-            InvalidData: the batch, or a part of it, is refused; every part was judged before.
+            InvalidData: the batch, or a part of it, is refused, after all parts were judged.
         """
         if not is_container(schemas):
             given, report = self._judge_part(call, Part(None, whole, value, schemas))
@@ -271,18 +271,18 @@ class Validate(Policy):
         if report.frame_errors:
             return self._unchecked(call, frame, parts, what), report
         objection = self._objection(report, schema)
-        path = self._tell(call, parts, schema, what, refused=bool(objection)) if report.invalid else None
+        path = self._report_invalid(call, parts, schema, what, refused=bool(objection)) if report.invalid else None
         if objection:
             error = InvalidData(redact(f"{call.operation}: {what.title}: {objection}"), report=report)
             if path:
                 error.add_note(f"the bad rows wait in the quarantine: {commands(path, self._batch_of(call, what))[0]}")
             raise error
         if self.keeps and not report.invalid and (call.attempt > 1 or self.batch is not None):
-            self._take_back(call, parts, schema, what)
+            self._clear_earlier(call, parts, schema, what)
         return self._good(frame, parts), report
 
     def _good(self, frame: Any, parts: Split[Any]) -> Any:
-        """Return the data that goes on from an accepted batch."""
+        """Return the data to pass on from an accepted batch."""
         if self.branches:
             return parts
         return frame if parts.report.invalid and self.on_invalid == "warn" else parts.good
@@ -291,7 +291,7 @@ class Validate(Policy):
         """Return the drift that degrades the result; None if none does.
 
         Raises:
-            DriftDetected: the gate stops the call; every part was judged before.
+            DriftDetected: the gate stops the call, after all parts were judged.
         """
         if self.drift is None:
             return None
@@ -301,7 +301,7 @@ class Validate(Policy):
         found = [self._drift_of(call, gates[name], part, schemas[name]) for name, part in named if name in gates]
         drifts = [drift for drift in found if drift is not None]
         for drift in drifts:
-            if drift.report.action == "stop":  # type: ignore[attr-defined]  # what a gate found
+            if drift.report.action == "stop":  # type: ignore[attr-defined]  # a gate's error has a report
                 raise drift
         if not drifts:
             return None
@@ -315,8 +315,8 @@ class Validate(Policy):
             return None
         columns = {column.column: column.sentence for column in report.noted}
         what, summary = part.location, report.summary()
-        told = {"action": report.action, "rows": report.rows, "columns": columns, "message": summary}
-        call.emit(events.DataDrifted, part=what.part, **told)
+        fields = {"action": report.action, "rows": report.rows, "columns": columns, "message": summary}
+        call.emit(events.DataDrifted, part=what.part, **fields)
         drifted = DriftDetected(f"{call.operation}: {what.title}: {summary}", report=report)
         return drifted if report.action in {"stop", "branch"} else None
 
@@ -325,8 +325,8 @@ class Validate(Policy):
         if self.on_schema_error == "raise":
             problem = redact(f"{call.operation}: {what.title} as a whole: {'; '.join(report.frame_errors)}")
             raise InvalidData(problem, report=report)
-        told = {"rows": report.rows, "invalid": 0, "reasons": dict.fromkeys(report.frame_errors, report.rows)}
-        call.emit(events.RowsInvalid, action="frame let pass unchecked", part=what.part, **told)
+        fields = {"rows": report.rows, "invalid": 0, "reasons": dict.fromkeys(report.frame_errors, report.rows)}
+        call.emit(events.RowsInvalid, action="frame let pass unchecked", part=what.part, **fields)
         return parts if self.branches else frame
 
     def _objection(self, report: Report, schema: Any) -> str:
@@ -338,7 +338,9 @@ class Validate(Policy):
         too_many = exceeded(self.max_invalid, report, schema) if self.max_invalid is not None and report.invalid else ""
         return f"{report.summary()}; {too_many}" if too_many else ""
 
-    def _tell(self, call: Call, parts: Split[Any], schema: Any, what: Location, *, refused: bool) -> str | None:
+    def _report_invalid(
+        self, call: Call, parts: Split[Any], schema: Any, what: Location, *, refused: bool
+    ) -> str | None:
         """Emit an event about the bad rows; return their file in the quarantine, if they are kept."""
         report = parts.report
         about = {"rows": report.rows, "invalid": report.invalid, "reasons": _by_reason(report.reasons)}
@@ -348,17 +350,17 @@ class Validate(Policy):
             return None
         path = str(self._keep(call, parts, schema, what))
         action = "batch refused, bad rows quarantined" if refused else "quarantined"
-        self._tell_of_quarantine(call, schema, what, action=action, path=path, **about)
+        self._emit_quarantined(call, schema, what, action=action, path=path, **about)
         return path
 
-    def _take_back(self, call: Call, parts: Split[Any], schema: Any, what: Location) -> None:
-        """Remove the batch of an earlier attempt, or of an earlier call with its name: this data is good."""
+    def _clear_earlier(self, call: Call, parts: Split[Any], schema: Any, what: Location) -> None:
+        """Remove the batch of an earlier attempt, or of an earlier call with its name, as this data is good."""
         path = self._keep(call, parts, schema, what)
         if path is not None:
             about = {"rows": parts.report.rows, "invalid": 0, "reasons": {}}
-            self._tell_of_quarantine(call, schema, what, action="taken out of quarantine", path=str(path), **about)
+            self._emit_quarantined(call, schema, what, action="taken out of quarantine", path=str(path), **about)
 
-    def _tell_of_quarantine(self, call: Call, schema: Any, what: Location, **about: Any) -> None:
+    def _emit_quarantined(self, call: Call, schema: Any, what: Location, **about: Any) -> None:
         where = schema_name(schema, call.work.fn)
         call.emit(events.RowsQuarantined, batch=self._batch_of(call, what), schema=where, part=what.part, **about)
 
@@ -401,8 +403,8 @@ def _check_batch(policy: Validate) -> None:
     if policy.batch is None:
         return
     if not callable(policy.batch):
-        wrong = "with one name for all, each call would replace the rows of the one before"
-        raise PolicyError(f"Validate(batch=...) is a function of the call's arguments, not {policy.batch!r}: {wrong}")
+        why = "with one name for all, each call would replace the rows of the previous one"
+        raise PolicyError(f"Validate(batch=...) is a function of the call's arguments, not {policy.batch!r}: {why}")
     _Batch(policy.batch).settle_name()
     if not policy.keeps:
         msg = "Validate(batch=...) names batches in the quarantine: give on_invalid='quarantine' too"

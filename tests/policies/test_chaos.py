@@ -43,7 +43,7 @@ def test_a_fault_is_an_error_its_type_or_a_function_that_makes_one(drive, fault,
 
 
 def test_a_function_that_makes_no_error_is_told(drive):
-    with pytest.raises(TypeError, match="returned 503, which is no exception"):
+    with pytest.raises(TypeError, match="returned 503, which is not an exception"):
         drive(_work, policies=[Chaos(fault=lambda: 503)])()
 
 

@@ -279,7 +279,7 @@ def test_it_is_refused_where_the_work_may_not_be_done_twice():
 def test_it_crosses_to_another_process_as_a_value_and_is_explained():
     fetch = cloudpickle.loads(cloudpickle.dumps(resilient(hedge=0.2, idempotent=True)(_number)))
     assert isinstance(fetch.outcome("7"), Ok)
-    assert "hedge: after 0.2 s, up to 2 calls side by side" in explain(fetch)
+    assert "hedge: after 0.2 s, up to 2 concurrent attempts" in explain(fetch)
 
 
 def _number(text):

@@ -502,7 +502,7 @@ class TestTrouble:
         assert call(object()) == "good"
         assert resilient_events[0].reason == (
             "month: an object has no stable key: write LastGood(key=lambda month, top: ...),"
-            " with what tells calls apart"
+            " with a value that identifies the call"
         )
         assert "month: an object has no stable key" in call.outcome(object()).error.__notes__[0]
 
@@ -656,7 +656,7 @@ class TestKeys:
                 def fetch(self, month): ...
 
     def test_a_method_without_arguments_is_not_shown_what_python_cannot_read(self, folder):
-        with pytest.raises(PolicyError, match=r"write LastGood\(key=lambda self: \.\.\.\), with what tells"):
+        with pytest.raises(PolicyError, match=r"write LastGood\(key=lambda self: \.\.\.\), with a value"):
 
             class Client:
                 @resilient(fallback=LastGood(folder=folder))
