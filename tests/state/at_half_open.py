@@ -21,7 +21,7 @@ OPEN_FOR = 600
 
 
 def open_until_now(name):
-    """Put a circuit into the store whose open time is just over."""
+    """Store a circuit whose open time is just over."""
 
     def change(state, now):
         return Circuit(state="open", generation=1, since=now - OPEN_FOR, open_for=OPEN_FOR).encode(), None
@@ -55,7 +55,7 @@ def stampede(meet, name, probes):
 
 def stampede_of_processes(url, name, probes):
     """As `stampede`, from each process of the worker pool."""
-    counting.go_by(url, sharing.PATIENT)
+    counting.use_store_at(url, sharing.PATIENT)
     return stampede(lambda: worker_pool.barrier.wait(30), name, probes)
 
 

@@ -1,4 +1,4 @@
-"""Calls under a bulkhead that many processes want at once."""
+"""Calls under a bulkhead that many processes use at once."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from resilient_tasks.state import states as shared
 LIMIT = 4
 
 
-class Seen(NamedTuple):
-    """What one process saw.
+class Observed(NamedTuple):
+    """What one process observed.
 
     Attributes:
         calls: how many it made.
-        longest: the seconds that the longest of them took.
-        counted: the numbers that it was given by a counter that all share.
+        longest: seconds of the longest call.
+        counted: the numbers that it got from a shared counter.
         events: those about the store.
     """
 
@@ -30,7 +30,7 @@ class Seen(NamedTuple):
 
 
 def hot(seconds, threads=1):
-    """Make calls as fast as they go, and count in between."""
+    """Make calls as fast as possible, and increment a counter after each."""
     call = resilient(bulkhead=Bulkhead("hot", LIMIT))(lambda: "done")
     took, counted, events = [], [], []
     until = time.monotonic() + seconds
@@ -48,4 +48,4 @@ def hot(seconds, threads=1):
             thread.start()
         for thread in running:
             thread.join()
-    return Seen(len(took), max(took), counted, events)
+    return Observed(len(took), max(took), counted, events)

@@ -1,4 +1,4 @@
-"""What processes of the worker pool do with a store, besides making calls."""
+"""Functions on a store, besides calls, for processes of the worker pool."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from resilient_tasks.state import states as shared
 _held = []
 
 
-def go_by(url, bound=0.05):
-    """Share states at `url` from now on, knowing nothing of what was there before.
+def use_store_at(url, bound=0.05):
+    """Share states at `url` from now on, with empty caches.
 
-    A question that is not answered within `bound` seconds is answered by this process alone.
+    If the store does not answer within `bound` seconds, this process's memory does.
     """
     configure(store="memory:")
     shared.states()
@@ -25,19 +25,19 @@ def go_by(url, bound=0.05):
     sharing.until_it_answers()
 
 
-def go_alone():
-    """Go by the memory of this process: the server is going to end."""
-    go_by("memory:")
+def use_memory():
+    """Use the memory of this process, as the server is about to end."""
+    use_store_at("memory:")
 
 
 def count_up(key, times):
-    """Add one to a number so many times, and return what it was each time."""
+    """Increment a counter, and return the number after each time."""
     return [shared.count(key) for _ in range(times)]
 
 
 def count_in_a_forked_child(url, key):
-    """Count in this process, in a forked child and here again; return the numbers, and whether both had one store."""
-    go_by(url, sharing.PATIENT)
+    """Count here, in a forked child and here again; return the numbers, and whether both used the same store object."""
+    use_store_at(url, sharing.PATIENT)
     ours = shared.states()._store
     numbers = count_up(key, 1)
     answer, child = os.pipe()
@@ -52,13 +52,13 @@ def count_in_a_forked_child(url, key):
     return [*numbers, *in_child, *count_up(key, 1)], same
 
 
-def hold(path):
-    """Keep everybody from writing to an SQLite file."""
+def lock(path):
+    """Lock an SQLite file against writers."""
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("BEGIN EXCLUSIVE")
     _held.append(connection)
 
 
-def let_go():
-    """Let others write again."""
+def unlock():
+    """Unlock it."""
     _held.pop().close()

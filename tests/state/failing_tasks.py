@@ -1,4 +1,4 @@
-"""The functions of `failing_calls` as Prefect's tasks."""
+"""The functions of `failing_calls` as Prefect tasks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a process of its own does with a store that other threads use: a mistake there ends it by a signal.
+"""Disturb a store that threads use, in a separate process: a mistake there kills it by a signal.
 
 python in_use.py (connect|close|fork|notify) URL SECONDS
 """
@@ -16,13 +16,13 @@ from resilient_tasks.core.store import opened_by
 #: Seconds between two disturbances.
 PAUSE = 0.003
 #: Seconds after the last one.
-IN_PEACE = 5.0
+UNDISTURBED = 5.0
 
 
 def keep_changing(store, until, errors):
     number = 0
-    # On a busy machine it may only come to change something once it is left in peace.
-    while time.monotonic() < until or (not number and time.monotonic() < until + IN_PEACE):
+    # On a busy machine it may succeed only after the last disturbance.
+    while time.monotonic() < until or (not number and time.monotonic() < until + UNDISTURBED):
         try:
             store.swap("k", store.get("k"), b"%d" % number)
             number += 1
@@ -36,7 +36,7 @@ def keep_changing(store, until, errors):
 
 
 def disturbed(url, until, disturb):
-    """Have two threads change a state, and meanwhile `disturb` their store every few milliseconds."""
+    """Change a state from two threads, and call `disturb` on their store every few milliseconds."""
     store, _ = opened_by(url, 0.05)
     until_connected(store, until)
     errors = []
@@ -53,7 +53,7 @@ def disturbed(url, until, disturb):
 
 
 def until_connected(store, until):
-    """Connect, on a machine that may be too busy for the bound."""
+    """Connect; the machine may be too busy for the bound."""
     while True:
         try:
             store.connect()
@@ -91,7 +91,7 @@ FAILED = []
 
 
 def failing_calls(until):
-    """Have four threads fail in 200 operations that tell people of it, with the incidents' file of the defaults."""
+    """Fail in 200 operations with alerts, from four threads, with the default incidents file."""
     from resilient_tasks import Slack, resilient
 
     def named(number):
@@ -136,4 +136,4 @@ if __name__ == "__main__":
             found.append("no child could use the store")
     sys.stdout.write("\n".join(found[:5]))
     sys.stdout.flush()
-    os._exit(bool(found))  # what waits to be told is not what this is about
+    os._exit(bool(found))  # pending alerts do not matter here

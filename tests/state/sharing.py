@@ -1,4 +1,4 @@
-"""Stores that processes share, for tests: a real Redis on loopback, and settings that are put back."""
+"""Shared stores for tests: a real Redis on loopback, and settings that are restored."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ import pytest
 from resilient_tasks.core import settings
 from resilient_tasks.state.states import shared, states
 
-#: Seconds, as a bound for the store, where each answer counts: a question that it does not answer in time is answered
-#: by the process alone, and then nothing is exact. A busy machine takes less.
+#: A bound for the store, in seconds, for tests of exact numbers: if the store does not answer in time, the process
+#: counts alone. Even a busy machine answers sooner.
 PATIENT = 20
 
-#: Where other processes find what they are to do.
+#: The folder from which other processes import their functions.
 HERE = str(Path(__file__).parent)
 
 
@@ -27,7 +27,7 @@ class RedisServer:
     """Debian's redis-server on a free port of loopback. It keeps nothing on disk, so a restarted one is empty.
 
     Attributes:
-        url: how a store is told of it.
+        url: for the setting `store`.
     """
 
     def __init__(self, program):
@@ -44,36 +44,36 @@ class RedisServer:
         until = time.monotonic() + within
         while True:
             try:
-                return self.say("PING")
+                return self.send("PING")
             except OSError:
                 if time.monotonic() > until or self._process.poll() is not None:
                     raise
             time.sleep(0.01)
 
     def empty(self):
-        """Forget everything."""
-        self.say("FLUSHALL")
+        """Delete all data."""
+        self.send("FLUSHALL")
 
     def kill(self):
-        """End it at once, by SIGKILL."""
+        """Kill it by SIGKILL."""
         self._process.kill()
         self._process.wait()
 
     def stop_answering(self):
-        """Suspend it: its connections stay open, and nothing is answered."""
+        """Suspend it: connections stay open, without answers."""
         self._process.send_signal(signal.SIGSTOP)
 
     def answer_again(self):
-        """Let it go on."""
+        """Resume it."""
         self._process.send_signal(signal.SIGCONT)
 
     def end(self):
-        """End it, whatever state it is in."""
+        """Kill it if it runs."""
         if self._process is not None and self._process.poll() is None:
             self.kill()
 
-    def say(self, command):
-        """Have it do something that it answers with a word."""
+    def send(self, command):
+        """Send a command that has a one-line answer."""
         with socket.create_connection(("127.0.0.1", self._port), timeout=5) as connection:
             connection.sendall(command.encode() + b"\r\n")
             answer = connection.recv(100)
@@ -81,7 +81,7 @@ class RedisServer:
 
 
 def a_redis_server():
-    """Give a `RedisServer` that was started, and end it."""
+    """Yield a started `RedisServer`, and kill it."""
     program = shutil.which("redis-server")
     if program is None:
         pytest.skip("redis-server is not installed")
@@ -94,7 +94,7 @@ def a_redis_server():
 
 
 def free_port():
-    """Return a port of loopback on which nothing listens."""
+    """Return a free port on loopback."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return free.getsockname()[1]
@@ -102,13 +102,13 @@ def free_port():
 
 @contextmanager
 def a_deaf_port():
-    """Give a port of loopback that takes connections and never answers."""
+    """Yield a port on loopback that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         yield deaf.getsockname()[1]
 
 
 def until_it_answers(within=10):
-    """Return the states of this process, once their store answers: until then it goes by its own memory."""
+    """Return the states of this process once their store is available: until then memory stands in."""
     answering = states()
     until = time.monotonic() + within
     while not answering.is_available:
@@ -119,7 +119,7 @@ def until_it_answers(within=10):
 
 @contextmanager
 def sharing():
-    """Give `share`, see the fixture, and put everything back."""
+    """Yield `share`, see the fixture, and restore everything."""
 
     def share(url, bound=0.05):
         before.setenv("RESILIENT_TASKS_STORE_TIMEOUT", str(bound))
@@ -128,6 +128,6 @@ def sharing():
 
     with pytest.MonkeyPatch.context() as before:
         before.setattr(settings, "current", settings.Settings())
-        before.setenv("RESILIENT_TASKS_STORE", "memory:")  # so that what `configure` puts there is taken back
+        before.setenv("RESILIENT_TASKS_STORE", "memory:")  # so that the value of `configure` is restored
         yield share
     shared.close()

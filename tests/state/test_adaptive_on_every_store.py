@@ -179,11 +179,11 @@ def test_two_workers_adapt_one_rate(any_store):
 
 
 def test_refused_calls_of_one_process_pause_all_processes_and_lower_their_rate_once(worker_pool, store_url, share):
-    worker_pool.all(counting.go_by, store_url, PATIENT)
-    worker_pool.tell([0, 1], adapting.keep_calling_beside, 1.5)
+    worker_pool.all(counting.use_store_at, store_url, PATIENT)
+    worker_pool.submit([0, 1], adapting.keep_calling_beside, 1.5)
     began, ended = worker_pool.one(2, adapting.keep_calling_and_be_refused, 1.5)
-    others = [at for calls, _ in worker_pool.answers([0, 1]) for at in calls]
-    worker_pool.all(counting.go_alone)
+    others = [at for calls, _ in worker_pool.results([0, 1]) for at in calls]
+    worker_pool.all(counting.use_memory)
     refused_until = ended[0] + adapting.PAUSE - 0.1
     in_the_pause = [at for at in [*began, *others] if ended[0] + 0.3 < at < refused_until]
     assert not in_the_pause  # a call that was permitted before may begin late on a busy machine, but not so late

@@ -23,9 +23,9 @@ WORKERS = range(8)
 @pytest.fixture
 def everybody(worker_pool, store_url):
     """The URL of a store that eight processes share, with the bound of the defaults."""
-    worker_pool.all(counting.go_by, store_url)
+    worker_pool.all(counting.use_store_at, store_url)
     yield store_url
-    worker_pool.all(counting.go_alone)
+    worker_pool.all(counting.use_memory)
 
 
 def test_a_store_that_eight_processes_keep_busy_is_given_up_by_none(worker_pool, everybody, share):
@@ -41,12 +41,12 @@ def test_a_store_that_eight_processes_keep_busy_is_given_up_by_none(worker_pool,
 def test_a_process_that_is_stopped_for_a_second_goes_on_with_the_store_and_nothing_is_lost(worker_pool, everybody):
     one, counted = [7], []
     for number in range(2):
-        worker_pool.tell(one, busy.hot, 2.0, 4)
+        worker_pool.submit(one, busy.hot, 2.0, 4)
         time.sleep(0.2 + number / 10)
         os.kill(worker_pool.pids[7], signal.SIGSTOP)
         time.sleep(1.1)
         os.kill(worker_pool.pids[7], signal.SIGCONT)
-        (seen,) = worker_pool.answers(one)
+        (seen,) = worker_pool.results(one)
         assert seen.events == []
         counted += seen.counted
     # Each number was given once: none was counted by the memory of a process, and none was lost.

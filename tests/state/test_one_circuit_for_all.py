@@ -64,7 +64,7 @@ def test_across_a_process_pool(share, store_url, tmp_path):
 
 
 def test_a_success_from_before_the_failures_of_others_does_not_reset_them(worker_pool, store_url):
-    worker_pool.all(counting.go_by, store_url, PATIENT)
+    worker_pool.all(counting.use_store_at, store_url, PATIENT)
     assert worker_pool.one(1, under_load.succeed, 3) == ["done"] * 3
     time.sleep(under_load.STALE)  # a process writes successes after this time
     assert worker_pool.one(0, under_load.fail, 2) == ["ConnectionError"] * 2

@@ -28,7 +28,7 @@ BEFORE, GONE, AFTER = 0.5, 0.5, 1.2
 class Run(NamedTuple):
     """What all processes saw while something happened to the server, or nothing did."""
 
-    seen: list[under_load.Seen]
+    seen: list[under_load.Observed]
     gone: tuple[float, float]
 
     @property
@@ -61,14 +61,14 @@ def left_alone(server):
 
 def under_load_and(what, worker_pool, server):
     """Have four processes make calls, and meanwhile do `what` to the server and undo it."""
-    worker_pool.tell(WORKERS, under_load.load, time.monotonic() + BEFORE + GONE + AFTER)
+    worker_pool.submit(WORKERS, under_load.load, time.monotonic() + BEFORE + GONE + AFTER)
     time.sleep(BEFORE)
     since = time.monotonic()
     undo = what(server)
     time.sleep(GONE)
     until = time.monotonic()
     undo()
-    return Run(worker_pool.answers(WORKERS), (since, until))
+    return Run(worker_pool.results(WORKERS), (since, until))
 
 
 def not_held_up(run, control):
@@ -85,10 +85,10 @@ def told_once(run):
 @pytest.fixture
 def server(worker_pool, own_redis_server):
     """A server of the test's own; the worker pool looks for it no longer once it has ended."""
-    worker_pool.all(counting.go_by, own_redis_server.url)
+    worker_pool.all(counting.use_store_at, own_redis_server.url)
     worker_pool.all(under_load.succeed, 1)
     yield own_redis_server
-    worker_pool.all(counting.go_alone)
+    worker_pool.all(counting.use_memory)
 
 
 @pytest.mark.parametrize("what", [killed, hung])
@@ -112,8 +112,8 @@ def assert_the_state_is_right_again(worker_pool, server, share):
     slots = Slots.decode(states.get(f"bulkhead/{under_load.BULKHEAD.name}"), states.now())
     assert (slots.taken, len(slots.queue)) == (0, 0)
     key = uuid4().hex
-    worker_pool.tell(WORKERS, counting.count_up, key, 10)
-    assert sorted(number for each in worker_pool.answers(WORKERS) for number in each) == list(range(1, 41))
+    worker_pool.submit(WORKERS, counting.count_up, key, 10)
+    assert sorted(number for each in worker_pool.results(WORKERS) for number in each) == list(range(1, 41))
     time.sleep(under_load.STALE)
     assert worker_pool.one(0, under_load.fail, 2) == ["ConnectionError"] * 2
     assert worker_pool.one(1, under_load.fail, 2) == ["ConnectionError", "CircuitOpen"]

@@ -261,13 +261,13 @@ def is_awaited():
 def both(pair, url, share, folder, call):
     """Have one worker lead and the other wait; return both outcomes."""
     share(url, PATIENT)
-    pair.all(counting.go_by, url, PATIENT)
-    pair.tell([0], flying.call_and_report, call[0], folder, call[1])
+    pair.all(counting.use_store_at, url, PATIENT)
+    pair.submit([0], flying.call_and_report, call[0], folder, call[1])
     until(lambda: made(folder))
-    pair.tell([1], flying.call_and_report, call[0], folder, call[1])
+    pair.submit([1], flying.call_and_report, call[0], folder, call[1])
     until(is_awaited)
     (folder / "go").touch()
-    return pair.answers([0, 1])
+    return pair.results([0, 1])
 
 
 def test_a_result_of_one_worker_serves_the_other(pair, store_url, share, tmp_path):
@@ -310,10 +310,10 @@ def one_waits_for_the_other(mortals, tmp_path, share):
     mortals.all(flying.short_lease, 3)
     url = f"sqlite:///{tmp_path}/states.db"
     share(url, PATIENT)
-    mortals.all(counting.go_by, url, PATIENT)
-    mortals.tell([0], flying.call_and_report, "json", tmp_path, "rows")
+    mortals.all(counting.use_store_at, url, PATIENT)
+    mortals.submit([0], flying.call_and_report, "json", tmp_path, "rows")
     until(lambda: made(tmp_path))
-    mortals.tell([1], flying.call_and_report, "json", tmp_path, "rows")
+    mortals.submit([1], flying.call_and_report, "json", tmp_path, "rows")
     until(is_awaited)
 
 
@@ -322,7 +322,7 @@ def test_a_killed_leader_is_replaced_by_a_waiting_worker(mortals, tmp_path, shar
     os.kill(mortals.pids[0], signal.SIGKILL)
     until(lambda: made(tmp_path) == mortals.pids)
     (tmp_path / "go").touch()
-    (answer,) = mortals.answers([1])
+    (answer,) = mortals.results([1])
     assert answer[:2] == ("ok", {"rows": [1, 2.5, None, "é"]})
 
 
@@ -332,7 +332,7 @@ def test_a_stopped_leader_that_comes_back_does_not_affect_its_successor(mortals,
     until(lambda: made(tmp_path) == mortals.pids)
     os.kill(mortals.pids[0], signal.SIGCONT)
     (tmp_path / "go").touch()
-    assert [answer[:2] for answer in mortals.answers([0, 1])] == [("ok", {"rows": [1, 2.5, None, "é"]})] * 2
+    assert [answer[:2] for answer in mortals.results([0, 1])] == [("ok", {"rows": [1, 2.5, None, "é"]})] * 2
     (key,) = states().keys("flight/")
     assert SharedFlight.decode(states().get(key), 0.0) == SharedFlight()
 
@@ -341,8 +341,8 @@ def test_without_its_store_each_worker_makes_its_own_call(pair, tmp_path, share)
     (tmp_path / "no folder").touch()
     pair.all(counting_alone, f"sqlite:///{tmp_path}/no folder/states.db")
     (tmp_path / "go").touch()
-    pair.tell([0, 1], flying.call_and_report, "json", tmp_path, "rows")
-    answers = pair.answers([0, 1])
+    pair.submit([0, 1], flying.call_and_report, "json", tmp_path, "rows")
+    answers = pair.results([0, 1])
     assert [answer[:2] for answer in answers] == [("ok", {"rows": [1, 2.5, None, "é"]})] * 2
     assert sorted(made(tmp_path)) == sorted(pair.pids)
 

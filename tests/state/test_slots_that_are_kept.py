@@ -229,11 +229,11 @@ def test_a_slot_is_released_wherever_an_outer_timeout_interrupts_the_call(url, s
 
 
 def test_eight_processes_never_exceed_the_limit_of_a_bulkhead(worker_pool, url, tmp_path):
-    worker_pool.all(counting.go_by, url)
+    worker_pool.all(counting.use_store_at, url)
     try:
         seen = worker_pool.all(keeping_slots.be_inside, 0.5, f"{tmp_path}/inside")
     finally:
-        worker_pool.all(counting.go_alone)
+        worker_pool.all(counting.use_memory)
     assert sum(one.too_many for one in seen) == 0
     assert min(one.calls for one in seen) > 0
 

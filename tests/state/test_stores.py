@@ -145,14 +145,14 @@ def test_the_time_of_a_shared_store_is_that_of_all_who_share_it(store_url, share
 def test_what_a_store_is_told_in_one_process_another_one_finds_there(store_url, share, worker_pool):
     states = share(store_url)
     key = uuid4().hex
-    worker_pool.all(counting.go_by, store_url, PATIENT)
+    worker_pool.all(counting.use_store_at, store_url, PATIENT)
     assert [worker_pool.one(number, counting.count_up, key, 1) for number in range(8)] == [[n] for n in range(1, 9)]
     assert states.get(key) is not None
 
 
 def test_of_1600_increments_by_8_processes_none_is_lost(store_url, worker_pool):
     key = uuid4().hex
-    worker_pool.all(counting.go_by, store_url, PATIENT)
+    worker_pool.all(counting.use_store_at, store_url, PATIENT)
     numbers = [number for each in worker_pool.all(counting.count_up, key, 200) for number in each]
     assert sorted(numbers) == list(range(1, 1601))
 

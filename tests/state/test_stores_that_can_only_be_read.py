@@ -28,14 +28,14 @@ BREAKER = CircuitBreaker("api", failures=3, open_for=600)
 
 
 def a_read_only_replica(server):
-    server.say("REPLICAOF 127.0.0.1 1")
-    return lambda: server.say("REPLICAOF NO ONE")
+    server.send("REPLICAOF 127.0.0.1 1")
+    return lambda: server.send("REPLICAOF NO ONE")
 
 
 def full(server):
-    server.say("CONFIG SET maxmemory-policy noeviction")
-    server.say("CONFIG SET maxmemory 1")
-    return lambda: server.say("CONFIG SET maxmemory 0")
+    server.send("CONFIG SET maxmemory-policy noeviction")
+    server.send("CONFIG SET maxmemory 1")
+    return lambda: server.send("CONFIG SET maxmemory 0")
 
 
 @pytest.fixture(params=[a_read_only_replica, full])

@@ -130,13 +130,13 @@ def test_a_file_that_another_process_has_locked_for_longer_than_the_bound_holds_
 ):
     share(f"sqlite:///{tmp_path}/states.db")
     assert [shared.count("calls") for _ in range(3)] == [1, 2, 3]
-    worker_pool.one(0, counting.hold, f"{tmp_path}/states.db")
+    worker_pool.one(0, counting.lock, f"{tmp_path}/states.db")
     began = time.monotonic()
     assert [shared.count("calls") for _ in range(100)] == list(range(1, 101))  # a number of its own meanwhile
     assert time.monotonic() - began < 1
     # Work goes on by memory from the first call on, and that is to be said while it does, not ten seconds later.
     assert eventually(lambda: told_of_the_store(resilient_events) == ["store.lost"], within=3)
-    worker_pool.one(0, counting.let_go)
+    worker_pool.one(0, counting.unlock)
     assert eventually(lambda: told_of_the_store(resilient_events) == ["store.lost", "store.regained"])
     assert shared.count("calls") == 4
 

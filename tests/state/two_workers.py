@@ -1,4 +1,4 @@
-"""Two workers that share a store, inside one test: each has its own connection, and its own knowledge of the state."""
+"""Two workers that share a store in one test: each has its own connection, and its own caches."""
 
 import itertools
 
@@ -16,11 +16,11 @@ _numbers = itertools.count()
 
 
 class Workers:
-    """Workers on virtual time whose stores are one.
+    """Workers on virtual time that share a store.
 
     Attributes:
-        states: what each worker knows.
-        name: of a state that nobody used before.
+        states: those of each worker.
+        name: of a new state.
         clock: their time. It moves in whole seconds, which a window of 20 s counts exactly.
     """
 
@@ -34,7 +34,7 @@ class Workers:
             self.states = [States(store, "memory", bound=10) for _ in range(number)]
         else:
             self.states = [States(*opened_by(store, 10), bound=10) for _ in range(number)]
-        # Two machines agree on the time to a millisecond or so, and these are to agree on the second.
+        # Two machines agree on the time to about a millisecond; these must agree exactly.
         for states in self.states:
             states._store.now = self.clock.wall
 
@@ -46,7 +46,7 @@ class Workers:
 
 
 def run(machine):
-    """Run a state machine on its `store`; in memory it costs next to nothing, so it is run more often there."""
+    """Run a state machine on its `store`; more often in memory, which is fast."""
     examples = 80 if isinstance(machine.store, MemoryStore) else 15
     how = hypothesis_settings(
         max_examples=examples, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]

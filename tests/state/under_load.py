@@ -1,4 +1,4 @@
-"""Calls under every policy that keeps its state in the store, from several processes, while something happens to it."""
+"""Calls under all policies with state in the store, from several processes, during faults of the store."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from resilient_tasks.core.events import bus
 
 PROCESSES = 4
 
-#: In each process; as many as the bulkhead lets through in all, so that a slot that is not given back is missed.
+#: In each process; as many as the bulkhead allows in all, so that a slot that is not released shows.
 THREADS = 2
 
-#: Seconds between two calls of a thread, and seconds that the work itself takes.
+#: Seconds between two calls of a thread, and seconds of the work itself.
 PAUSE, WORK = 0.015, 0.002
 
-#: Seconds after which no process goes by what it knew of a circuit.
+#: Seconds after which a process no longer uses its cached state of a circuit.
 STALE = 0.25
 
 BULKHEAD = Bulkhead("load", PROCESSES * THREADS)
 BREAKER = CircuitBreaker("load", failures=3, open_for=600)
 
 
-class Seen(NamedTuple):
-    """What one process saw. Times are on the machine's monotonic clock, which its processes share.
+class Observed(NamedTuple):
+    """What one process observed. Times are on the monotonic clock, which processes share.
 
     Attributes:
-        calls: when each began, the seconds that it took besides the work itself, and what it failed with.
+        calls: of each, its start, its seconds without the work itself, and its failure.
         events: names of those about the store.
     """
 
@@ -37,7 +37,7 @@ class Seen(NamedTuple):
 
 
 def load(until):
-    """Make calls until then, and return what was `Seen`."""
+    """Make calls until then, and return what was `Observed`."""
     working = threading.local()
 
     @resilient(
@@ -51,7 +51,7 @@ def load(until):
         time.sleep(WORK)
         working.seconds = time.monotonic() - began
 
-    seen = Seen([], [])
+    seen = Observed([], [])
 
     def keep_calling():
         while (began := time.monotonic()) < until:
@@ -77,13 +77,13 @@ def load(until):
 
 
 def succeed(times):
-    """Make so many calls to a service that is well."""
+    """Make calls to a service that is up."""
     call = resilient(breaker=BREAKER)(lambda: "done")
     return [call() for _ in range(times)]
 
 
 def fail(times):
-    """Make so many calls to a service that is down, and return the names of their errors."""
+    """Make calls to a service that is down, and return the names of their errors."""
 
     @resilient(breaker=BREAKER)
     def down():

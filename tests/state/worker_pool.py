@@ -1,4 +1,4 @@
-"""Processes that are started once and then do, all at the same time, what a test tells them."""
+"""A pool of processes that are started once and run functions for tests, all at the same time."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import time
 import traceback
 from multiprocessing import get_context
 
-#: Set in each process of the worker pool: threads of all of them meet there.
+#: Set in each process of the pool: a barrier for threads of all of them.
 barrier = None
 
-#: Seconds after which a worker_pool that does not answer is given up.
+#: Seconds to wait for a result.
 PATIENCE = 60
 
 
 class WorkerPool:
-    """So many processes, started by `spawn`, so that they have nothing from this one but the environment.
+    """Processes, started by `spawn`, so that they inherit nothing from this one but the environment.
 
     Args:
-        size: processes.
-        meeting: threads that meet at the worker_pool's barrier, all processes together.
+        size: number of processes.
+        meeting: number of threads that meet at the barrier, in all processes together.
     """
 
     def __init__(self, size, meeting=None):
@@ -36,30 +36,30 @@ class WorkerPool:
             self._processes.append(process)
         self.pids = self.all(os.getpid)
 
-    def tell(self, numbers, work, *given):
-        """Have these processes call `work(*given)`, which they import by name; `answers` gives what came of it."""
+    def submit(self, numbers, work, *given):
+        """Call `work(*given)`, imported by name, in these processes; `results` returns the results."""
         for number in numbers:
             self._pipes[number].send((work, given))
 
-    def answers(self, numbers):
-        """Return what each of these processes made of what it was told; an error is raised here."""
+    def results(self, numbers):
+        """Return the result from each of these processes; raise its error here."""
         until = time.monotonic() + PATIENCE
-        return [_answer(self._pipes[number], until) for number in numbers]
+        return [_result(self._pipes[number], until) for number in numbers]
 
     def all(self, work, *given):
-        """Have all processes do something, and wait for their answers."""
-        everybody = range(len(self._pipes))
-        self.tell(everybody, work, *given)
-        return self.answers(everybody)
+        """Call `work` in all processes, and return the results."""
+        numbers = range(len(self._pipes))
+        self.submit(numbers, work, *given)
+        return self.results(numbers)
 
     def one(self, number, work, *given):
-        """Have one process do something, and wait for its answer."""
-        self.tell([number], work, *given)
-        (answer,) = self.answers([number])
-        return answer
+        """Call `work` in one process, and return the result."""
+        self.submit([number], work, *given)
+        (result,) = self.results([number])
+        return result
 
     def end(self):
-        """End all of them."""
+        """Kill all processes."""
         for process in self._processes:
             process.kill()
         for process, pipe in zip(self._processes, self._pipes, strict=True):
@@ -67,20 +67,20 @@ class WorkerPool:
             pipe.close()
 
 
-def _answer(pipe, until):
+def _result(pipe, until):
     if not pipe.poll(max(0, until - time.monotonic())):
-        msg = f"a process of the worker_pool gave no answer in {PATIENCE} s"
+        msg = f"a worker returned no result in {PATIENCE} s"
         raise TimeoutError(msg)
-    fine, answer = pipe.recv()
-    if not fine:
-        raise answer
-    return answer
+    succeeded, result = pipe.recv()
+    if not succeeded:
+        raise result
+    return result
 
 
 def _serve(pipe, place):
-    global barrier  # noqa: PLW0603  # one worker_pool a process
+    global barrier  # noqa: PLW0603  # one pool for each process
     barrier = place
-    logging.getLogger("resilient_tasks").setLevel(logging.CRITICAL + 1)  # nobody reads what eight processes print
+    logging.getLogger("resilient_tasks").setLevel(logging.CRITICAL + 1)  # eight processes would print too much
     while True:
         try:
             work, given = pipe.recv()
