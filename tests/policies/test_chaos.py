@@ -42,7 +42,7 @@ def test_a_fault_is_an_error_its_type_or_a_function_that_makes_one(drive, fault,
     assert resilient_events.names == ["chaos.injected", "call.failed"]
 
 
-def test_a_function_that_makes_no_error_is_told(drive):
+def test_a_function_that_returns_no_error_is_reported(drive):
     with pytest.raises(TypeError, match="returned 503, which is not an exception"):
         drive(_work, policies=[Chaos(fault=lambda: 503)])()
 
@@ -65,7 +65,7 @@ def test_latency_comes_before_the_fault(drive, clock, resilient_events):
     assert resilient_events[0].sentence() == "injected latency of 2 s and fault ConnectionError"
 
 
-def test_a_result_can_be_made_another(drive, resilient_events):
+def test_a_result_can_be_replaced(drive, resilient_events):
     assert drive(_work, policies=[Chaos(outcome=str.upper)])() == "TRUE"
     assert resilient_events[0].fault == "outcome upper"
 
@@ -84,7 +84,7 @@ def test_only_a_result_is_changed(drive, flaky):
     assert degraded.value == "low"
 
 
-def test_each_attempt_is_drawn_anew(drive, resilient_events):
+def test_each_attempt_is_drawn_separately(drive, resilient_events):
     call = drive(_work, policies=[Chaos(0.5, fault=ConnectionError, seed=3)], retry=Retry(attempts=30, wait=0))
     assert call() == "true"
     for _ in range(10):
@@ -92,7 +92,7 @@ def test_each_attempt_is_drawn_anew(drive, resilient_events):
     assert len(resilient_events.named("retry.recovered")) >= 1
 
 
-def test_the_other_policies_cannot_tell_it_from_the_real_thing(drive, resilient_events):
+def test_the_other_policies_treat_it_like_a_real_fault(drive, resilient_events):
     call = drive(
         _work, policies=[Chaos(fault=ConnectionError)], retry=Retry(attempts=2, wait=0), fallback=lambda: "low"
     )
@@ -107,7 +107,7 @@ def test_the_other_policies_cannot_tell_it_from_the_real_thing(drive, resilient_
     ]
 
 
-def test_several_may_stand_side_by_side(drive, clock):
+def test_several_can_be_combined(drive, clock):
     call = drive(_work, policies=[Chaos(latency=1), Chaos(outcome=str.upper)])
     assert call() == "TRUE"
     assert clock.waits == [1]

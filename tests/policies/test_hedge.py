@@ -147,7 +147,7 @@ def test_where_all_fail_the_last_failure_is_the_outcome(hedged):
     assert str(hedged(service).error) == "slow"
 
 
-def test_what_loses_is_cancelled_or_left_behind_and_nothing_more_comes_of_it(hedged, drive, resilient_events):
+def test_a_loser_is_cancelled_or_abandoned_and_has_no_further_effect(hedged, drive, resilient_events):
     class FailsLate(Service):
         def give(self, answer):
             self.ended += 1

@@ -171,7 +171,7 @@ class TestWhichFailures:
         call()
         assert [call(), call()] == ["good"] * 2
 
-    def test_a_broken_predicate_is_told(self, drive, folder):
+    def test_a_broken_predicate_is_reported(self, drive, folder):
         call = drive(Service(down()).fetch(), fallback=LastGood(folder=folder, on=lambda error: error.status > 3))
         assert isinstance(call.outcome().error, PolicyError)
 
@@ -492,7 +492,7 @@ class TestTrouble:
             (pl.LazyFrame({"n": [1]}), "a LazyFrame is a plan, and holds no data: collect() it"),
         ],
     )
-    def test_a_result_that_cannot_be_written_is_told(self, drive, folder, resilient_events, value, says):
+    def test_a_result_that_cannot_be_written_is_reported(self, drive, folder, resilient_events, value, says):
         call = drive(Service(value).fetch(), fallback=LastGood(folder=folder))
         assert call() is value
         assert says in resilient_events[0].reason

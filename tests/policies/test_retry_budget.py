@@ -111,7 +111,7 @@ def test_it_goes_with_a_judged_result(drive):
 
 
 @pytest.mark.parametrize("state", [b"garbage", b"[]", b"{}", b"null", b'{"held":[],"queue":{}}'])
-def test_a_state_that_is_none_of_ours_is_replaced(state):
+def test_an_unreadable_state_is_replaced(state):
     states().update("budget/api", lambda *_: (state, None))
     assert isinstance(Pipeline(Retry(attempts=2, wait=0, budget=RetryBudget("api"))).outcome(int, "7"), Ok)
 

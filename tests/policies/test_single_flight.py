@@ -138,7 +138,7 @@ def test_nothing_is_kept_after_the_call(tower):
     assert len(calls.made) == 2
 
 
-def test_a_failure_is_shared_and_each_caller_has_an_error_of_its_own(tower):
+def test_a_failure_is_shared_and_each_caller_gets_its_own_error(tower):
     def fail(x):
         raise ValueError(f"no {x}") from KeyError("cause")
 
@@ -166,7 +166,7 @@ def test_a_failure_is_shared_and_each_caller_has_an_error_of_its_own(tower):
     assert sum("mine" in note for error in errors for note in error.__notes__) == 2
 
 
-def test_an_error_of_a_class_that_no_copy_can_be_made_of_is_shared_as_it_is(tower):
+def test_an_error_that_cannot_be_copied_is_shared_as_it_is(tower):
     class Refusing(Exception):
         def __init__(self, *, response):
             super().__init__("refused")
@@ -191,7 +191,7 @@ def test_an_error_of_a_class_that_no_copy_can_be_made_of_is_shared_as_it_is(towe
     assert all(error.response is response for error in errors)
 
 
-def test_the_frames_of_the_leaders_caller_go_on_while_others_fail():
+def test_the_frames_of_the_leaders_caller_continue_while_others_fail():
     async def scenario():
         gate, done = asyncio.Event(), []
 
@@ -245,7 +245,7 @@ def test_a_stand_in_is_shared_with_its_reason_and_each_call_counts_as_degraded(t
     assert {event.fallback for event in resilient_events.named("fallback.used")} == {"last_good"}
 
 
-def test_a_last_good_result_has_its_age_for_each_of_them(tower, tmp_path, resilient_events):
+def test_each_caller_learns_the_age_of_a_last_good_result(tower, tmp_path, resilient_events):
     answers = [lambda: "good"]
 
     def answer(x):
@@ -268,7 +268,7 @@ def test_a_last_good_result_has_its_age_for_each_of_them(tower, tmp_path, resili
     assert all("old, stands in after ConnectionError" in event.sentence() for event in events)
 
 
-def test_the_attempts_of_the_leader_are_those_of_all(tower):
+def test_all_callers_get_the_number_of_attempts_of_the_leader(tower):
     failures = [ConnectionError(), ConnectionError()]
 
     def flaky(x):
@@ -283,7 +283,7 @@ def test_the_attempts_of_the_leader_are_those_of_all(tower):
     assert [(each.value, each.attempts) for each in map(calls.of, ("leader", "other"))] == [(7, 3), (7, 3)]
 
 
-def test_with_copy_no_two_callers_have_the_same_object(tower):
+def test_with_copy_each_caller_gets_its_own_object(tower):
     calls = tower(lambda x: {"rows": [x]}, single_flight=SingleFlight(copy=True))
     names = ("leader", "other", "third")
     for name in names:
@@ -308,7 +308,7 @@ def test_a_stand_in_is_copied_for_each_and_stays_a_stand_in(tower):
     assert len({id(outcome.value) for outcome in outcomes}) == 2
 
 
-def test_what_cannot_be_copied_fails_for_those_who_wait_only(tower):
+def test_a_result_that_cannot_be_copied_fails_only_for_waiting_calls(tower):
     calls = tower(lambda _: threading.Lock(), single_flight=SingleFlight(copy=True))
     calls.begin("leader", 7)
     calls.begin("other", 7)
@@ -317,7 +317,7 @@ def test_what_cannot_be_copied_fails_for_those_who_wait_only(tower):
     assert "SingleFlight(copy=True) cannot copy the lock" in str(calls.of("other").error)
 
 
-def test_people_hear_of_one_failure_once(tower):
+def test_one_failure_causes_one_alert(tower):
     def fail(_):
         raise ConnectionError("down")
 
@@ -340,7 +340,7 @@ def test_people_hear_of_one_failure_once(tower):
 
 
 @pytest.mark.parametrize("number", [1, 5])
-def test_a_leader_that_is_cancelled_is_replaced_by_one_that_waits(number):
+def test_a_cancelled_leader_is_replaced_by_a_waiting_call(number):
     made, gates = [], []
 
     @resilient(single_flight=True)
@@ -368,7 +368,7 @@ def test_a_leader_that_is_cancelled_is_replaced_by_one_that_waits(number):
     assert len(made) == 2
 
 
-def test_one_that_waits_and_is_cancelled_leaves_the_others_alone():
+def test_the_cancellation_of_a_waiting_call_does_not_affect_others():
     gate = None
 
     @resilient(single_flight=True)
@@ -397,7 +397,7 @@ async def _turns():
 
 
 @pytest.mark.parametrize("ending", [KeyboardInterrupt, SystemExit, GeneratorExit])
-def test_a_leader_that_ends_by_no_exception_is_replaced(ending):
+def test_a_leader_that_ends_by_a_base_exception_is_replaced(ending):
     inside, go_on = threading.Event(), threading.Event()
     endings = [ending]
 
@@ -426,7 +426,7 @@ def test_a_leader_that_ends_by_no_exception_is_replaced(ending):
     assert results == [7]
 
 
-def test_a_leader_whose_coroutine_is_thrown_away_is_replaced():
+def test_a_leader_whose_coroutine_is_discarded_is_replaced():
     made = []
 
     @resilient(single_flight=True)
@@ -449,7 +449,7 @@ def test_a_leader_whose_coroutine_is_thrown_away_is_replaced():
     assert made == [7, 7]
 
 
-def test_a_leader_that_was_left_behind_by_a_limit_around_it_is_replaced():
+def test_a_leader_abandoned_by_an_outer_limit_is_replaced():
     go_on, made, results = threading.Event(), [], []
 
     @resilient(single_flight=True)
@@ -473,7 +473,7 @@ def test_a_leader_that_was_left_behind_by_a_limit_around_it_is_replaced():
     until(lambda: not abandoned())
 
 
-def test_the_deadline_of_one_that_waits_ends_its_waiting_and_not_the_leader(tower, resilient_events):
+def test_the_deadline_of_a_waiting_call_ends_its_waiting_and_not_the_leader(tower, resilient_events):
     calls = tower()
     calls.begin("leader", 7)
     hurried = resilient(deadline=0.05)(lambda: calls.call(7)) if not calls._driver.is_async else None
@@ -490,7 +490,7 @@ def test_the_deadline_of_one_that_waits_ends_its_waiting_and_not_the_leader(towe
     assert calls.of("leader").value == [7]
 
 
-def test_a_deadline_of_its_own_ends_the_waiting_and_the_fallback_stands_in(drive, resilient_events):
+def test_its_own_deadline_ends_the_waiting_and_the_fallback_stands_in(drive, resilient_events):
     # The leader runs on, for it does not keep its own deadline.
     calls = Tower(drive, single_flight=True, fallback=lambda x, region="eu": "old", deadline=1000)
     calls.begin("leader", 7)
@@ -509,7 +509,7 @@ def test_a_deadline_of_its_own_ends_the_waiting_and_the_fallback_stands_in(drive
     assert calls.of("leader").value == [7]
 
 
-def test_a_deadline_around_the_leader_alone_is_not_the_end_of_the_others(drive):
+def test_a_deadline_around_the_leader_does_not_end_the_others(drive):
     calls = Tower(drive)
     if drive.is_async:
 
@@ -527,7 +527,7 @@ def test_a_deadline_around_the_leader_alone_is_not_the_end_of_the_others(drive):
     assert calls.of("other").value == [7]
 
 
-def test_the_pipelines_own_deadline_counts_for_all():
+def test_the_pipelines_own_deadline_applies_to_all():
     policy = resilient(single_flight=True, deadline=5)(print).__resilient__.pipeline.policies[0]
     assert policy._within == 5
     assert isinstance(resilient(single_flight=True, deadline=5)(print).__resilient__.pipeline.policies[1], Deadline)
@@ -575,7 +575,7 @@ class TestCallsInside:
         plain.count = 0
         assert plain(7) == 7
 
-    def test_two_that_wait_for_each_other_do_not(self, drive):
+    def test_two_calls_do_not_wait_for_each_other(self, drive):
         meet = threading.Barrier(2, timeout=PATIENCE)
 
         def make(other):
@@ -706,7 +706,7 @@ def test_methods_of_one_object_share_and_those_of_two_do_not():
     assert len(tower.made) == 2
 
 
-def test_arguments_that_nothing_can_compare_are_told_of_once_and_each_call_is_made(resilient_events):
+def test_arguments_that_cannot_be_compared_are_reported_once_and_each_call_is_made(resilient_events):
     class Odd:
         __hash__ = None
 
@@ -726,7 +726,7 @@ def test_arguments_that_nothing_can_compare_are_told_of_once_and_each_call_is_ma
     assert "its arguments cannot be compared with those of another call: 'x', a " in told.reason
 
 
-def test_a_key_of_ones_own_says_which_calls_are_equal(tower):
+def test_a_key_function_decides_which_calls_are_equal(tower):
     calls = tower(single_flight=SingleFlight(key=lambda x: x % 10))
     calls.begin("one", 7)
     calls.begin("other", 17, region="us")
@@ -735,14 +735,14 @@ def test_a_key_of_ones_own_says_which_calls_are_equal(tower):
     assert len(calls.made) == 1
 
 
-def test_a_key_that_fails_is_told_as_such(drive):
+def test_a_key_function_that_fails_is_reported(drive):
     call = drive(lambda x: x, single_flight=SingleFlight(key=lambda x: x.missing))
     error = call.outcome(7).error
     assert isinstance(error, PolicyError)
     assert "raised AttributeError: 'int' object has no attribute 'missing'" in str(error)
 
 
-def test_arguments_that_do_not_fit_are_the_functions_own_affair(drive):
+def test_arguments_that_do_not_fit_are_left_to_the_function(drive):
     call = drive(lambda x: x, single_flight=SingleFlight(key=lambda x: x))
     assert "missing 1 required positional argument: 'x'" in str(call.outcome().error)
     assert "unexpected keyword argument" in str(drive(lambda x: x, single_flight=True).outcome(1, y=2).error)
@@ -814,7 +814,7 @@ def by_url(url):
     return url
 
 
-def test_false_is_no_single_flight():
+def test_false_means_no_single_flight():
     fn = resilient(single_flight=False, retry=2)(print)
     assert [policy.slot for policy in fn.__resilient__.pipeline.policies] == ["retry"]
 

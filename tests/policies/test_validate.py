@@ -141,7 +141,7 @@ class TestTheFrameAsAWhole:
         assert quarantine.list() == []
         assert resilient_events.names == ["call.failed"]
 
-    def test_it_may_be_let_pass_and_is_told(self, drive, library, resilient_events):
+    def test_it_may_be_let_pass_and_is_reported(self, drive, library, resilient_events):
         policy = Validate(output=library.schema, on_invalid="drop", on_schema_error="warn")
         assert library.numbers(drive(lambda: library.make({"n": [1, 0]}), validate=policy)()) == [1, 0]
         (event,) = resilient_events

@@ -113,7 +113,7 @@ def test_only_the_good_rows_are_judged(drive, library, gate, resilient_events):
     assert resilient_events.names == ["rows.invalid", "rows.invalid"]
 
 
-def test_too_few_rows_to_judge_stop_nothing_and_are_told(drive, library, gate, resilient_events):
+def test_too_few_rows_to_judge_stop_nothing_and_are_reported(drive, library, gate, resilient_events):
     outcome = drive(library.frame, validate=gate("stop", min_rows=101)).outcome(*UNUSUAL)
 
     assert isinstance(outcome, Ok)

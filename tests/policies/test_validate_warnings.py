@@ -50,7 +50,7 @@ def test_their_rows_go_on_and_are_counted(drive, warning, quarantine, resilient_
     assert quarantine.list() == []
 
 
-def test_bad_rows_are_told_beside(drive, warning, resilient_events):
+def test_bad_rows_are_warned_about(drive, warning, resilient_events):
     frame = drive(warning.frame, validate=Validate(output=warning.schema, on_invalid="drop"))(0, 1, 20)
     assert warning.numbers(frame) == [1, 20]
     assert resilient_events.names == ["rows.invalid", "rows.warned"]

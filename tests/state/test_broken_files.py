@@ -64,7 +64,7 @@ BREAKS = [no_database, short, truncated, all_but_its_head_is_noise, its_head_is_
 
 
 @pytest.mark.parametrize("break_it", BREAKS)
-def test_a_broken_file_is_set_aside_with_its_name_in_the_log_and_begun_anew(path, break_it, caplog):
+def test_a_broken_file_is_moved_aside_with_its_name_in_the_log_and_replaced(path, break_it, caplog):
     break_it(path)
     broken = path.read_bytes()
     store = store_in(path)
@@ -84,7 +84,7 @@ def test_a_broken_file_is_set_aside_with_its_name_in_the_log_and_begun_anew(path
     assert str(path) in caplog.text
 
 
-def test_damage_in_the_middle_that_one_question_comes_upon_is_found_by_the_next_connection(path):
+def test_damage_in_the_middle_of_a_file_is_found_by_the_next_connection(path):
     content = bytearray(path.read_bytes())
     for page in range(len(content) // 4096 // 2, len(content) // 4096):
         content[page * 4096 : page * 4096 + 100] = bytes([255]) * 100
@@ -99,7 +99,7 @@ def test_damage_in_the_middle_that_one_question_comes_upon_is_found_by_the_next_
     store.close()
 
 
-def test_threads_and_processes_that_find_it_broken_together_set_it_aside_once_and_share_the_new_file(path):
+def test_threads_and_processes_move_a_broken_file_aside_once_and_share_the_new_one(path):
     no_database(path)
     code = f"""
 import sys
@@ -135,7 +135,7 @@ assert store.get("0") == b"mine"
     store.close()
 
 
-def test_16_threads_that_find_it_broken_together_set_it_aside_once(path):
+def test_16_threads_move_a_broken_file_aside_once(path):
     no_database(path)
     stores = [store_in(path) for _ in range(16)]
     threads = [threading.Thread(target=store.connect) for store in stores]
@@ -152,7 +152,7 @@ def test_16_threads_that_find_it_broken_together_set_it_aside_once(path):
 
 
 @pytest.mark.parametrize("what", ["locked", "locked in rollback mode", "empty", "newer table", "newer sql"])
-def test_a_file_that_is_not_broken_is_never_set_aside(path, what):
+def test_a_sound_file_is_never_moved_aside(path, what):
     other = sqlite3.connect(path, isolation_level=None)
     if what == "locked":
         other.execute("BEGIN EXCLUSIVE")  # in WAL mode, readers may go on
@@ -183,7 +183,7 @@ def test_a_file_that_is_not_broken_is_never_set_aside(path, what):
     assert aside(path) == []
 
 
-def test_a_file_that_was_deleted_or_replaced_is_written_to_no_more(path):
+def test_a_deleted_or_replaced_file_is_not_written_to(path):
     store = store_in(path)
     store.connect()
     path.unlink()

@@ -28,7 +28,7 @@ def everybody(worker_pool, store_url):
     worker_pool.all(counting.use_memory)
 
 
-def test_a_store_that_eight_processes_keep_busy_is_given_up_by_none(worker_pool, everybody, share):
+def test_a_store_that_eight_processes_keep_busy_counts_as_available_in_all_of_them(worker_pool, everybody, share):
     seen = worker_pool.all(busy.hot, 2)
     assert [one.events for one in seen] == [[]] * 8
     assert max(one.longest for one in seen) < 3 * BOUND + 1
@@ -38,7 +38,7 @@ def test_a_store_that_eight_processes_keep_busy_is_given_up_by_none(worker_pool,
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="Windows stops no process")
-def test_a_process_that_is_stopped_for_a_second_goes_on_with_the_store_and_nothing_is_lost(worker_pool, everybody):
+def test_a_process_that_is_stopped_for_a_second_keeps_using_the_store_and_loses_nothing(worker_pool, everybody):
     one, counted = [7], []
     for number in range(2):
         worker_pool.submit(one, busy.hot, 2.0, 4)
@@ -68,7 +68,7 @@ def clock(monkeypatch):
     return clock
 
 
-def test_the_time_for_which_a_process_was_stopped_is_not_waited(clock):
+def test_time_during_which_a_process_was_stopped_does_not_count_as_waiting(clock):
     patience = Patience(0.05)
     clock.now += 0.01
     assert not patience.is_over
@@ -80,7 +80,7 @@ def test_the_time_for_which_a_process_was_stopped_is_not_waited(clock):
     assert patience.is_over
 
 
-def test_a_file_to_which_others_keep_writing_is_contended_and_one_that_stands_still_is_not(tmp_path, monkeypatch):
+def test_a_locked_file_is_contended_only_if_others_keep_writing_to_it(tmp_path, monkeypatch):
     ours, theirs = (SQLiteStore(f"sqlite:///{tmp_path}/states.db", bound=0.01) for _ in range(2))
     ours.connect()
     theirs.connect()

@@ -123,7 +123,7 @@ def test_calls_have_the_same_ends_and_leave_the_same_state_in_memory_and_in_a_st
 
 
 @pytest.mark.parametrize("takes_turns", [True, False], ids=["one at a time", "all at once"])
-def test_no_more_than_the_limit_are_inside_a_bulkhead_that_64_threads_want(takes_turns, monkeypatch):
+def test_no_more_than_the_limit_of_64_threads_are_inside_a_bulkhead(takes_turns, monkeypatch):
     monkeypatch.setattr(stores, "TAKES_TURNS", takes_turns)
     monkeypatch.setattr("resilient_tasks.policies.bulkhead.slots.TAKES_TURNS", takes_turns)
     inside, most, calls, begin = [], [], [], threading.Barrier(64)
@@ -155,7 +155,7 @@ def test_no_more_than_the_limit_are_inside_a_bulkhead_that_64_threads_want(takes
         assert work() is None
 
 
-def test_a_slot_is_given_back_by_whatever_ends_a_call_that_was_made_at_once():
+def test_a_slot_is_released_however_a_call_on_the_fast_path_ends():
     ends = [None, ConnectionError(), KeyboardInterrupt(), SystemExit()]
 
     @resilient(bulkhead=Bulkhead("x", 1))
@@ -172,7 +172,7 @@ def test_a_slot_is_given_back_by_whatever_ends_a_call_that_was_made_at_once():
         assert work(None) == "done"
 
 
-def test_where_a_later_policy_has_to_act_what_was_taken_at_once_is_given_back():
+def test_if_a_later_policy_has_to_act_the_permits_taken_before_are_released():
     clock = VirtualClock()
     with use_clock(clock), use_store(MemoryStore()):
         limited = resilient(bulkhead=Bulkhead("x", 1), rate_limit=RateLimit("x", 1, 10, wait=False))(lambda: "done")

@@ -78,7 +78,7 @@ def test_slots_that_are_taken_are_kept_and_empty_bulkheads_are_forgotten(clock):
     assert len(states()._store._values) <= MOST + SPARE
 
 
-def test_rate_limits_and_budgets_are_forgotten_once_they_say_nothing(clock):
+def test_rate_limits_and_budgets_are_forgotten_once_they_have_no_effect(clock):
     for number in range(MANY):
         call(RateLimit(f"api {number}", 5, per=1))
         call(RateLimit(f"bucket {number}", 5, per=1, burst=5))
@@ -88,7 +88,7 @@ def test_rate_limits_and_budgets_are_forgotten_once_they_say_nothing(clock):
     assert len(states().views) <= MOST + SPARE
 
 
-def test_what_a_process_knows_of_a_shared_store_is_bounded_and_successes_are_told_before_they_are_forgotten():
+def test_caches_of_a_shared_store_are_bounded_and_successes_are_flushed_on_eviction():
     class Shared(MemoryStore):
         pass
 
@@ -116,7 +116,7 @@ class View:
 
 
 @given(st.lists(st.tuples(st.integers(0, 28), st.booleans()), max_size=400), st.integers(1, 20))
-def test_views_are_bounded_none_that_is_needed_goes_and_none_that_goes_stays(asked, most):
+def test_views_are_bounded_and_needed_ones_are_never_evicted(asked, most):
     views, made = Views(most), []
 
     def make(is_needed):
@@ -135,7 +135,7 @@ def test_views_are_bounded_none_that_is_needed_goes_and_none_that_goes_stays(ask
 
 
 @given(st.lists(st.tuples(st.text(min_size=1, max_size=3), st.one_of(st.none(), st.floats(0.1, 5))), max_size=600))
-def test_a_memory_keeps_what_is_alive_and_not_much_more(puts):
+def test_a_memory_keeps_live_states_and_not_much_more(puts):
     clock = VirtualClock()
     with use_clock(clock):
         store, alive = MemoryStore(), {}
@@ -148,7 +148,7 @@ def test_a_memory_keeps_what_is_alive_and_not_much_more(puts):
         assert sorted(store.keys("")) == living if puts else True
 
 
-def test_what_a_memory_holds_that_has_expired_is_deleted():
+def test_expired_states_in_a_memory_are_deleted():
     clock = VirtualClock()
     with use_clock(clock):
         store = MemoryStore()
@@ -164,7 +164,7 @@ def rows(path):
 
 
 @pytest.mark.parametrize("begin", ["a", "m", "z"])
-def test_what_has_expired_in_a_file_is_deleted_wherever_it_stands_a_part_at_a_time(clock, tmp_path, monkeypatch, begin):
+def test_expired_states_in_a_file_are_deleted_everywhere_a_part_at_a_time(clock, tmp_path, monkeypatch, begin):
     monkeypatch.setattr(sqlite, "_PURGING", 1.0)
     monkeypatch.setattr(sqlite, "_CHECKED", 50)
     path = tmp_path / "states.db"
@@ -229,7 +229,7 @@ FEW, KEYS = 100, 600
 
 
 @pytest.mark.parametrize("shared", [False, True], ids=["memory", "shared"])
-def test_open_circuits_of_many_keys_are_bounded_in_what_a_process_knows_and_end_with_their_time(clock, shared):
+def test_caches_of_open_circuits_of_many_keys_are_bounded_and_expire(clock, shared):
     breaker = CircuitBreaker(lambda key: f"{key}", failures=1)
     with use_store(Ending() if shared else MemoryStore()) as states:
         states.views = Views(FEW)
@@ -250,7 +250,7 @@ def test_open_circuits_of_many_keys_are_bounded_in_what_a_process_knows_and_end_
         assert len(states._store._values) <= KEYS + SPARE
 
 
-def test_a_circuit_of_a_key_that_was_forgotten_begins_anew(clock):
+def test_a_forgotten_circuit_of_a_key_starts_closed(clock):
     breaker = CircuitBreaker(lambda key: f"{key}", failures=2)
     states().views = Views(FEW)
     fetch = by_key(breaker, lambda key: down())
@@ -274,7 +274,7 @@ def test_a_circuit_of_a_key_that_was_forgotten_begins_anew(clock):
     ],
     ids=["rate", "in a row", "limit", "bulkhead", "budget"],
 )
-def test_many_keys_leave_no_more_behind_than_a_process_remembers(clock, policy):
+def test_many_keys_leave_no_more_states_than_the_limit(clock, policy):
     states().views = Views(FEW)
     fetch = by_key(policy)
     most = 0
@@ -285,7 +285,7 @@ def test_many_keys_leave_no_more_behind_than_a_process_remembers(clock, policy):
     assert most <= 256 + SPARE  # a memory of no more is not tidied
 
 
-def test_what_stands_in_for_a_store_that_is_gone_is_bounded_too(clock):
+def test_the_memory_that_stands_in_for_a_lost_store_is_bounded_too(clock):
     class Gone(MemoryStore):
         def connect(self):
             raise ConnectionError("refused")

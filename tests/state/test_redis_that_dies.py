@@ -92,7 +92,7 @@ def server(worker_pool, own_redis_server):
 
 
 @pytest.mark.parametrize("what", [killed, hung])
-def test_calls_go_on_while_redis_is_gone_and_share_their_state_again_afterwards(what, worker_pool, server, share):
+def test_calls_continue_while_redis_is_down_and_share_their_state_again_afterwards(what, worker_pool, server, share):
     control = under_load_and(left_alone, worker_pool, server)
     assert not control.failures
     for left in (2, 1, 0):
@@ -123,7 +123,7 @@ def assert_the_state_is_right_again(worker_pool, server, share):
     time.sleep(under_load.STALE)
 
 
-def test_a_slot_that_was_asked_for_while_redis_hung_is_free_when_it_is_back(own_redis_server, share):
+def test_a_slot_requested_while_redis_hung_is_free_when_it_is_back(own_redis_server, share):
     states = share(own_redis_server.url)
     call = resilient(bulkhead=Bulkhead("one at a time", 1))(lambda: "done")
     assert call() == "done"

@@ -135,7 +135,7 @@ def test_two_workers_share_one_attempt(any_store):
 
 
 @pytest.mark.parametrize("state", [b"garbage", b"[]", b"{}", b"null", b'{"leader":1,"until":"x","awaited":0}'])
-def test_a_state_that_is_none_of_ours_is_replaced(state):
+def test_an_unreadable_state_is_replaced(state):
     flight = SharedFlight.decode(state, 0.0)
     assert flight == SharedFlight()
     assert SharedFlight.decode(flight.joined("me", 30.0).encode(), 0.0).leader == "me"

@@ -272,7 +272,7 @@ def test_claims_belong_to_one_open_file(tmp_path):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # the child runs nothing but what is below
-def test_a_forked_child_has_no_claim_of_its_parent(tmp_path):
+def test_a_forked_child_does_not_inherit_claims(tmp_path):
     ours, theirs = (Claims(f"{tmp_path}/claims", 0o600) for _ in range(2))
     assert ours.take(7)
     leave, stay = os.pipe()

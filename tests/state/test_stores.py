@@ -40,18 +40,18 @@ def put(store, key, value, **options):
     assert store.swap(key, store.get(key), value, **options) == (True, value)
 
 
-def test_there_is_nothing_at_first(each):
+def test_a_new_store_is_empty(each):
     assert each.store.get("a") is None
     assert each.store.keys("") == []
 
 
-def test_a_value_is_put_where_nothing_stands_only_if_nothing_does(each):
+def test_a_value_is_created_only_if_there_is_none(each):
     assert each.store.swap("a", None, b"first") == (True, b"first")
     assert each.store.swap("a", None, b"second") == (False, b"first")
     assert each.store.get("a") == b"first"
 
 
-def test_a_value_is_replaced_only_by_who_knows_it(each):
+def test_a_value_is_replaced_only_if_the_old_one_matches(each):
     put(each.store, "a", b"first")
     assert each.store.swap("a", b"other", b"second") == (False, b"first")
     assert each.store.swap("a", b"first", b"second") == (True, b"second")
@@ -59,7 +59,7 @@ def test_a_value_is_replaced_only_by_who_knows_it(each):
     assert each.store.get("a") == b"second"
 
 
-def test_whoever_expects_a_value_where_nothing_stands_is_told_so(each):
+def test_a_swap_that_expects_a_missing_value_fails(each):
     assert each.store.swap("a", b"expected", b"new") == (False, None)
     assert each.store.get("a") is None
 
@@ -89,7 +89,7 @@ def test_an_empty_value_is_not_the_same_as_none(each):
     assert each.store.swap("b", b"", b"new") == (False, None)
 
 
-def test_a_value_is_forgotten_once_its_time_is_over(each):
+def test_a_value_expires(each):
     put(each.store, "short", b"1", ttl=0.03)
     put(each.store, "long", b"2", ttl=3000)
     put(each.store, "always", b"3")
@@ -101,7 +101,7 @@ def test_a_value_is_forgotten_once_its_time_is_over(each):
     assert each.store.get("short") == b"new"
 
 
-def test_a_value_that_is_replaced_has_the_time_of_its_own_and_not_the_first_ones(each):
+def test_a_replaced_value_has_its_own_time_to_live(each):
     put(each.store, "a", b"1", ttl=0.03)
     put(each.store, "b", b"1", ttl=0.03)
     # On a busy machine the time may be over by now: then it is put anew, to the same effect.
@@ -111,7 +111,7 @@ def test_a_value_that_is_replaced_has_the_time_of_its_own_and_not_the_first_ones
     assert (each.store.get("a"), each.store.get("b")) == (b"2", b"2")
 
 
-def test_the_time_of_a_value_ends_on_time(each):
+def test_a_value_expires_on_time(each):
     if each.wait is time.sleep:
         pytest.skip("this server's clock cannot be put forward")
     put(each.store, "a", b"1", ttl=10)
@@ -122,7 +122,7 @@ def test_the_time_of_a_value_ends_on_time(each):
 
 
 @pytest.mark.parametrize("odd", ODD, ids=repr)
-def test_keys_are_found_by_how_they_begin_whatever_letters_they_hold(each, odd):
+def test_keys_are_found_by_prefix_with_any_characters(each, odd):
     theirs = [f"a{odd}1", f"a{odd}2", f"a{odd}"]
     for key in (*theirs, "a", "ab1", "axx1", f"b{odd}1", f"x/a{odd}1", f"A{odd}1"):
         put(each.store, key, key.encode())
@@ -138,11 +138,11 @@ def test_all_keys_are_found_once_each_among_many(each):
     assert each.store.keys("rate/") == []
 
 
-def test_the_time_of_a_shared_store_is_that_of_all_who_share_it(store_url, share):
+def test_all_processes_share_the_clock_of_a_store(store_url, share):
     assert abs(share(store_url).now() - time.time()) < 1
 
 
-def test_what_a_store_is_told_in_one_process_another_one_finds_there(store_url, share, worker_pool):
+def test_a_state_written_by_one_process_is_read_by_another(store_url, share, worker_pool):
     states = share(store_url)
     key = uuid4().hex
     worker_pool.all(counting.use_store_at, store_url, PATIENT)
@@ -157,13 +157,13 @@ def test_of_1600_increments_by_8_processes_none_is_lost(store_url, worker_pool):
     assert sorted(numbers) == list(range(1, 1601))
 
 
-def test_a_forked_child_has_a_connection_of_its_own(store_url, worker_pool):
+def test_a_forked_child_has_its_own_connection(store_url, worker_pool):
     numbers, same = worker_pool.one(0, counting.count_in_a_forked_child, store_url, uuid4().hex)
     assert numbers == [1, 2, 3, 4, 5]
     assert not same
 
 
-def test_what_is_in_a_file_is_still_there_when_everybody_has_closed_it(tmp_path):
+def test_states_in_a_file_outlive_all_connections(tmp_path):
     url = f"sqlite:///{tmp_path}/states.db"
     for before, value in ((None, b"1"), (b"1", b"2")):
         store = SQLiteStore(url)

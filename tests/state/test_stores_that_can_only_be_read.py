@@ -71,7 +71,7 @@ def eventually(true, within=10):
 
 
 @pytest.mark.parametrize("when", ["from the start", "later"])
-def test_of_40_calls_3_reach_a_sick_service_and_the_loss_is_told_once(
+def test_3_of_40_calls_reach_a_failing_service_and_the_loss_is_reported_once(
     share, own_redis_server, break_it, when, resilient_events
 ):
     if when == "later":
@@ -90,7 +90,7 @@ def test_of_40_calls_3_reach_a_sick_service_and_the_loss_is_told_once(
     assert sharing.until_it_answers().get("breaker/api") is not None
 
 
-def test_every_policy_goes_by_the_memory_of_its_process_meanwhile(share, own_redis_server, break_it, resilient_events):
+def test_every_policy_uses_the_memory_of_its_process_meanwhile(share, own_redis_server, break_it, resilient_events):
     share(own_redis_server.url)
     break_it(own_redis_server)
     limited = Pipeline(RateLimit("api", 5, per=600, wait=False))
@@ -139,7 +139,7 @@ print(json.dumps([len(reached), told]))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
-def test_a_file_on_a_full_disk_is_as_good_as_gone(tmp_path):
+def test_a_file_on_a_full_disk_is_unavailable(tmp_path):
     """The kernel refuses to let files grow beyond a limit, as it does where the disk is full."""
     process = subprocess.run(
         [sys.executable, "-c", ON_A_FULL_DISK, f"sqlite:///{tmp_path}/states.db", "1024"],

@@ -56,7 +56,7 @@ def url_of_nothing(request):
             yield f"redis://127.0.0.1:{port}/0"
 
 
-def test_a_store_that_was_never_there_costs_the_first_call_the_bound_and_the_others_nothing(url_of_nothing):
+def test_a_missing_store_delays_the_first_call_by_the_bound_and_others_not_at_all(url_of_nothing):
     import redis  # noqa: F401  # a process loads it once, whatever its store does
 
     call = resilient(breaker=CircuitBreaker("api", failures=3, slow=10))(lambda: "done")
@@ -79,9 +79,7 @@ def test_a_store_that_was_never_there_costs_the_first_call_the_bound_and_the_oth
     assert min(others) < BOUND
 
 
-def test_policies_go_by_the_memory_of_their_process_where_the_store_is_not_there(
-    share, url_of_nothing, resilient_events
-):
+def test_policies_use_the_memory_of_their_process_if_the_store_is_missing(share, url_of_nothing, resilient_events):
     configure(store=url_of_nothing)
     assert fails_3_times_and_is_then_open()
     assert BREAKER.status().state == "open"
@@ -96,7 +94,7 @@ def test_policies_go_by_the_memory_of_their_process_where_the_store_is_not_there
     [("ada:s3cret@", ""), (":s3cret@", ""), ("ada:s3c%40ret@", ""), ("", "?username=ada&password=s3cret")],
     ids=["user and password", "password", "escaped", "as options"],
 )
-def test_no_password_is_in_what_is_told_of_a_store(share, resilient_events, credentials, options):
+def test_no_password_is_in_events_about_a_store(share, resilient_events, credentials, options):
     port = sharing.free_port()
     configure(store=f"redis://{credentials}127.0.0.1:{port}/0{options}")
     shared.count("calls")
@@ -108,7 +106,7 @@ def test_no_password_is_in_what_is_told_of_a_store(share, resilient_events, cred
     assert "s3c" not in text
 
 
-def test_no_password_is_in_what_is_told_of_a_server_that_refuses_it(share, resilient_events, redis_server):
+def test_no_password_is_in_events_about_a_server_that_refuses_it(share, resilient_events, redis_server):
     configure(store=redis_server.url.replace("//", "//ada:s3cret@"))
     shared.count("calls")
     assert eventually(lambda: "store.lost" in resilient_events.names)
@@ -119,15 +117,13 @@ def test_no_password_is_in_what_is_told_of_a_server_that_refuses_it(share, resil
     assert "s3cret" not in lost.sentence()
 
 
-def test_no_password_is_in_the_error_about_a_store_of_no_known_sort(share):
+def test_no_password_is_in_the_error_about_an_unknown_kind_of_store(share):
     with pytest.raises(PolicyError, match="a store is") as refused:
         share("postgres://ada:s3cret@127.0.0.1/0")
     assert "s3cret" not in str(refused.value)
 
 
-def test_a_file_that_another_process_has_locked_for_longer_than_the_bound_holds_up_no_call(
-    share, worker_pool, tmp_path, resilient_events
-):
+def test_a_file_locked_for_longer_than_the_bound_delays_no_call(share, worker_pool, tmp_path, resilient_events):
     share(f"sqlite:///{tmp_path}/states.db")
     assert [shared.count("calls") for _ in range(3)] == [1, 2, 3]
     worker_pool.one(0, counting.lock, f"{tmp_path}/states.db")
@@ -141,7 +137,7 @@ def test_a_file_that_another_process_has_locked_for_longer_than_the_bound_holds_
     assert shared.count("calls") == 4
 
 
-def test_a_file_that_cannot_be_opened_is_looked_for_until_it_can(share, tmp_path, resilient_events):
+def test_a_file_that_cannot_be_opened_is_retried_until_it_can(share, tmp_path, resilient_events):
     in_the_way = tmp_path / "folder"
     in_the_way.write_text("no folder")
     configure(store=f"sqlite:///{in_the_way}/states.db")
@@ -154,7 +150,7 @@ def test_a_file_that_cannot_be_opened_is_looked_for_until_it_can(share, tmp_path
     assert (in_the_way / "states.db").exists()
 
 
-def test_a_file_that_may_not_be_written_takes_no_call_down_with_it(share, tmp_path, resilient_events):
+def test_a_read_only_file_fails_no_call(share, tmp_path, resilient_events):
     path = tmp_path / "states.db"
     sqlite3.connect(path).close()
     path.touch()
@@ -170,7 +166,7 @@ def test_a_file_that_may_not_be_written_takes_no_call_down_with_it(share, tmp_pa
     assert path.stat().st_size > 0
 
 
-def test_what_stands_in_a_store_and_is_nothing_of_ours_is_written_over(share, store_url):
+def test_foreign_data_in_a_store_is_overwritten(share, store_url):
     states = share(store_url)
     states.update(f"breaker/{BREAKER.name}", lambda _state, _now: (b"\xff no circuit", None))
     assert fails_3_times_and_is_then_open()

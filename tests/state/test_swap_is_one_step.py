@@ -96,7 +96,7 @@ def test_no_addition_is_lost(workers):
     assert (states[0].get("k") == b"%d" % (WORKERS * rounds)) is is_atomic
 
 
-def test_no_probe_too_many_is_let_through(workers):
+def test_no_more_probes_than_allowed_are_let_through(workers):
     states, is_atomic = workers
     circuit = Circuit().opened(states[0].now() - 600, 1, "")
     states[0].update("k", lambda *_: (circuit.encode(), None))
