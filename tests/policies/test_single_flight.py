@@ -1,4 +1,4 @@
-"""Single flight: calls with equal arguments share one attempt, whoever is cancelled, late or calls itself."""
+"""Single flight: calls with equal arguments share one attempt, also if calls are cancelled, late or recursive."""
 
 import asyncio
 import contextlib
@@ -40,7 +40,7 @@ PATIENCE = 30
 
 @pytest.fixture(autouse=True)
 def store():
-    flights.forget()  # what a test that failed has left
+    flights.forget()  # left by a failed test
     with use_store(MemoryStore()):
         yield
     assert not flights._under_way
@@ -53,20 +53,20 @@ def until(condition):
         if condition():
             return
         threading.Event().wait(0.005)
-    pytest.fail("it did not come to that")
+    pytest.fail("the condition was not met")
 
 
 def waiting():
-    """Count the calls that wait for another one."""
+    """Return the number of waiting calls."""
     return sum(len(flight.waiting) for flight in list(flights._under_way.values()))
 
 
 class Tower:
-    """Calls of one function, each in a thread and perhaps an event loop of its own, that stay inside until let out.
+    """Calls of one function, each in its own thread (and event loop), that stay inside until released.
 
     Attributes:
-        made: the arguments of each call that was really made.
-        outcomes: what came of each caller, by its name.
+        made: the arguments of each call that was made.
+        outcomes: by caller.
     """
 
     def __init__(self, driver, answer=lambda x: [x], **options):
@@ -89,7 +89,7 @@ class Tower:
         self.call = resilient(**options)(afetch if driver.is_async else fetch)
 
     def begin(self, name, *args, call=None, stays=True, **kwargs):
-        """Have a caller come, and wait until it is inside or waits; not, if it does not stay there."""
+        """Start a caller; unless `stays` is False, return once it is inside or waits."""
         before = len(self.made) + waiting()
 
         def work():

@@ -1,4 +1,4 @@
-"""An SQLite file that is broken is set aside under a name that the log gives; one that is merely in use never is."""
+"""A corrupt SQLite file is moved aside and its new name logged; a file that is merely in use never is."""
 
 import os
 import random
@@ -70,7 +70,7 @@ def test_a_broken_file_is_moved_aside_with_its_name_in_the_log_and_replaced(path
     store = store_in(path)
     until = time.monotonic() + 20
     while True:
-        try:  # damage in the middle shows when it is come upon, and the next connection mends it
+        try:  # damage in the middle shows when it is read, and the next connection mends it
             store.connect()
             assert store.keys("key/") == []
             break
@@ -155,7 +155,7 @@ def test_16_threads_move_a_broken_file_aside_once(path):
 def test_a_sound_file_is_never_moved_aside(path, what):
     other = sqlite3.connect(path, isolation_level=None)
     if what == "locked":
-        other.execute("BEGIN EXCLUSIVE")  # in WAL mode, readers may go on
+        other.execute("BEGIN EXCLUSIVE")  # in WAL mode, readers continue
     elif what == "locked in rollback mode":
         other.execute("PRAGMA journal_mode=DELETE")
         other.execute("BEGIN EXCLUSIVE")

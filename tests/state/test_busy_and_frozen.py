@@ -1,4 +1,4 @@
-"""A store that is kept busy, and a process that is stopped for a while: neither is a store that is gone."""
+"""A busy store, or a process that was stopped for a while, does not mean that the store is lost."""
 
 import os
 import signal
@@ -14,31 +14,31 @@ from resilient_tasks.core.store import Contended
 from resilient_tasks.policies.bulkhead.machine import Slots
 from resilient_tasks.state.sqlite import SQLiteStore
 
-#: Seconds that a question may wait for others; a call here puts three. A machine that is busy adds to that.
+#: Seconds that a request may wait for others; a call here makes three. A busy machine adds to that.
 BOUND = 0.55
 
 WORKERS = range(8)
 
 
 @pytest.fixture
-def everybody(worker_pool, store_url):
-    """The URL of a store that eight processes share, with the bound of the defaults."""
+def shared_url(worker_pool, store_url):
+    """The URL of a store that eight processes share, with the default bound."""
     worker_pool.all(counting.use_store_at, store_url)
     yield store_url
     worker_pool.all(counting.use_memory)
 
 
-def test_a_store_that_eight_processes_keep_busy_counts_as_available_in_all_of_them(worker_pool, everybody, share):
+def test_a_store_that_eight_processes_keep_busy_counts_as_available_in_all_of_them(worker_pool, shared_url, share):
     seen = worker_pool.all(busy.hot, 2)
     assert [one.events for one in seen] == [[]] * 8
     assert max(one.longest for one in seen) < 3 * BOUND + 1
     assert min(one.calls for one in seen) > 0
-    states = share(everybody)
+    states = share(shared_url)
     assert Slots.decode(states.get("bulkhead/hot"), states.now()).taken == 0
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="Windows stops no process")
-def test_a_process_that_is_stopped_for_a_second_keeps_using_the_store_and_loses_nothing(worker_pool, everybody):
+def test_a_process_that_is_stopped_for_a_second_keeps_using_the_store_and_loses_nothing(worker_pool, shared_url):
     one, counted = [7], []
     for number in range(2):
         worker_pool.submit(one, busy.hot, 2.0, 4)
@@ -49,13 +49,13 @@ def test_a_process_that_is_stopped_for_a_second_keeps_using_the_store_and_loses_
         (seen,) = worker_pool.results(one)
         assert seen.events == []
         counted += seen.counted
-    # Each number was given once: none was counted by the memory of a process, and none was lost.
+    # Each number occurs once: no process counted in its own memory, and no count was lost.
     assert sorted(counted) == list(range(1, len(counted) + 1))
 
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A monotonic clock that is put forward by hand."""
+    """A monotonic clock that the test advances."""
 
     class Clock:
         now = 0.0

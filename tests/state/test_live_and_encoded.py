@@ -1,4 +1,4 @@
-"""The memory of a process keeps live objects, any other store bytes: the same calls have the same ends in both."""
+"""A process's memory keeps live objects, other stores bytes: the same calls have the same outcomes in both."""
 
 import json
 import threading
@@ -31,7 +31,7 @@ from resilient_tasks.testing import VirtualClock
 
 
 class Encoded(MemoryStore):
-    """Stands for a store that other processes share: its states are bytes, swapped one for another."""
+    """Stands for a shared store: its states are bytes, changed by compare-and-swap."""
 
 
 class NotFoundError(Exception):
@@ -68,7 +68,7 @@ CALLS = st.lists(
 
 
 class Course:
-    """What came of calls on one store."""
+    """The outcomes of calls on one store."""
 
     def __init__(self, policy, store):
         self.policy, self.store, self.clock, self.seen = policy, store, VirtualClock(), []
@@ -98,7 +98,7 @@ class Course:
         return "done"
 
     def state(self, key):
-        """Return how a state stands, without the names of those who put it there."""
+        """Return a state without the names of its writers."""
         found = states().get(key)
         if key.startswith("bulkhead/"):
             slots = Slots.decode(found, 0)

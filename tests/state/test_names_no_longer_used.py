@@ -1,4 +1,4 @@
-"""What a process knows of names is bounded: those go that were not used for long, and never what is still needed."""
+"""Caches of names are bounded: the least recently used are evicted, and never those still needed."""
 
 import math
 import sqlite3
@@ -16,7 +16,7 @@ from resilient_tasks.state.states import states, use_store
 from resilient_tasks.state.views import MOST, Views
 from resilient_tasks.testing import VirtualClock
 
-#: More names than are kept, and views of which more than `MOST` may be there while all of them were used just now.
+#: More names than are kept, and the views beyond `MOST` that may exist while all were just used.
 MANY, SPARE = MOST + 600, 64
 
 
@@ -208,7 +208,7 @@ def test_every_state_of_a_key_has_an_end_but_a_circuit_that_a_person_isolated(cl
 
 
 class Ending(MemoryStore):
-    """Stands for a store that processes share, and remembers for how long each state is kept."""
+    """Stands for a shared store, and records the time to live of each state."""
 
     def __init__(self):
         super().__init__()
@@ -224,7 +224,7 @@ def by_key(policy, work=lambda key: key):
     return resilient(policies=[policy])(work).outcome
 
 
-#: A process that remembers little, and more keys than that.
+#: A low limit for a process, and more keys than that.
 FEW, KEYS = 100, 600
 
 

@@ -1,4 +1,4 @@
-"""Redis goes away under load, killed or hanging, and comes back: no call fails because of it, and none waits long."""
+"""Redis is killed or hangs under load, and comes back: no call fails because of it, and none waits long."""
 
 import time
 from typing import NamedTuple
@@ -13,20 +13,20 @@ from resilient_tasks import Bulkhead, resilient
 from resilient_tasks.policies.bulkhead.machine import Slots
 from resilient_tasks.state import states as shared
 
-#: Seconds that a store may hold up a call: the setting's default.
+#: Seconds that a store may delay a call: the setting's default.
 BOUND = 0.05
 
-#: Seconds that the machine may hold up a call besides, beyond what it did to the worst one while the server was well.
+#: Seconds that the machine may delay a call in addition, beyond the longest delay while the server was up.
 ALLOWANCE = 0.015
 
 WORKERS = range(under_load.PROCESSES)
 
-#: Seconds under load with the server there, without it, and there again (it is missed for a while longer).
+#: Seconds under load with the server, without it, and with it again (reconnecting takes a while).
 BEFORE, GONE, AFTER = 0.5, 0.5, 1.2
 
 
 class Run(NamedTuple):
-    """What all processes saw while something happened to the server, or nothing did."""
+    """The observations of all processes, with a fault of the server or without."""
 
     seen: list[under_load.Observed]
     gone: tuple[float, float]
@@ -60,7 +60,7 @@ def left_alone(server):
 
 
 def under_load_and(what, worker_pool, server):
-    """Have four processes make calls, and meanwhile do `what` to the server and undo it."""
+    """Make calls in four processes, and meanwhile apply `what` to the server and undo it."""
     worker_pool.submit(WORKERS, under_load.load, time.monotonic() + BEFORE + GONE + AFTER)
     time.sleep(BEFORE)
     since = time.monotonic()
@@ -72,7 +72,7 @@ def under_load_and(what, worker_pool, server):
 
 
 def not_held_up(run, control):
-    """Whether no call was held up for longer than the bound, and none but those that were waiting as it happened."""
+    """Whether no call was delayed beyond the bound, and only calls that were waiting when the fault began."""
     usual = control.delays[-1]
     held_up = [delay for delay in run.delays if delay > usual + BOUND / 2]
     return run.delays[-1] <= usual + BOUND + ALLOWANCE and len(held_up) <= under_load.PROCESSES * under_load.THREADS
@@ -84,7 +84,7 @@ def told_once(run):
 
 @pytest.fixture
 def server(worker_pool, own_redis_server):
-    """A server of the test's own; the worker pool looks for it no longer once it has ended."""
+    """A server for this test; afterwards the worker pool no longer tries to reach it."""
     worker_pool.all(counting.use_store_at, own_redis_server.url)
     worker_pool.all(under_load.succeed, 1)
     yield own_redis_server
@@ -128,7 +128,7 @@ def test_a_slot_requested_while_redis_hung_is_free_when_it_is_back(own_redis_ser
     call = resilient(bulkhead=Bulkhead("one at a time", 1))(lambda: "done")
     assert call() == "done"
     own_redis_server.stop_answering()
-    # The server finds the question later, and takes a slot for a call that has long ended.
+    # The server processes the request later, and takes a slot for a call that has long ended.
     assert call() == "done"
     own_redis_server.answer_again()
     sharing.until_it_answers()

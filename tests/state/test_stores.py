@@ -1,4 +1,4 @@
-"""What a `StateStore` promises, on each of the three, and what processes may expect of those that they share."""
+"""The contract of a `StateStore`, on all three, and of shared stores across processes."""
 
 import time
 from types import SimpleNamespace
@@ -19,7 +19,7 @@ ODD = ["*", "?", "[", "]", "[a-z]", "^", "%", "_", " ", "\\", "'", '"', "/", ":"
 
 @pytest.fixture(params=["memory", "sqlite", "redis"])
 def each(request, tmp_path):
-    """A `store` that is empty and connected, and `wait(seconds)`, on the clock that it goes by."""
+    """An empty, connected `store`, and `wait(seconds)` on its clock."""
     clock = VirtualClock(start=1_000_000)
     wait = clock.advance
     with use_clock(clock):
@@ -30,7 +30,7 @@ def each(request, tmp_path):
         else:
             server = request.getfixturevalue("redis_server")
             server.empty()
-            store, wait = RedisStore(server.url, bound=PATIENT), time.sleep  # it goes by the server's clock
+            store, wait = RedisStore(server.url, bound=PATIENT), time.sleep  # on the server's clock
         store.connect()
         yield SimpleNamespace(store=store, wait=wait)
         store.close()
@@ -104,7 +104,7 @@ def test_a_value_expires(each):
 def test_a_replaced_value_has_its_own_time_to_live(each):
     put(each.store, "a", b"1", ttl=0.03)
     put(each.store, "b", b"1", ttl=0.03)
-    # On a busy machine the time may be over by now: then it is put anew, to the same effect.
+    # On a busy machine the value may have expired: then it is created, to the same effect.
     put(each.store, "a", b"2", ttl=3000)
     put(each.store, "b", b"2")
     each.wait(0.06)

@@ -1,4 +1,4 @@
-"""A store that answers, but keeps nothing, is as good as gone: policies go by memory, and it is told once."""
+"""A store that answers but cannot be written is unavailable: policies use memory, and it is reported once."""
 
 import json
 import os
@@ -44,7 +44,7 @@ def break_it(request):
 
 
 def calls_that_reach_a_sick_service(number=40, pause=0.05):
-    """Make so many calls, for longer than it takes to look for a store many times; return how many came through."""
+    """Make calls for longer than many attempts to reconnect take; return how many reached the service."""
     reached = []
 
     @resilient(breaker=BREAKER)
@@ -140,7 +140,7 @@ print(json.dumps([len(reached), told]))
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
 def test_a_file_on_a_full_disk_is_unavailable(tmp_path):
-    """The kernel refuses to let files grow beyond a limit, as it does where the disk is full."""
+    """The kernel refuses to let files grow beyond a limit, as on a full disk."""
     process = subprocess.run(
         [sys.executable, "-c", ON_A_FULL_DISK, f"sqlite:///{tmp_path}/states.db", "1024"],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""What becomes of calls while a store cannot be reached: each process goes by its own memory, and says so once."""
+"""Calls while a store cannot be reached: each process uses its own memory, and reports it once."""
 
 import json
 import os
@@ -12,7 +12,7 @@ import sharing
 from resilient_tasks import CircuitBreaker, CircuitOpen, PolicyError, configure, resilient
 from resilient_tasks.state import states as shared
 
-#: Seconds that a store may cost a call: the setting's default.
+#: Seconds that a store may delay a call: the setting's default.
 BOUND = 0.05
 
 BREAKER = CircuitBreaker("api", failures=3, open_for=600)
@@ -28,7 +28,7 @@ def eventually(true, within=10):
 
 
 def told_of_the_store(events):
-    # One of an earlier test may still be heard of.
+    # An earlier test's store may still emit an event.
     name = shared.states().name
     return [event.name for event in events if event.name.startswith("store.") and event.store == name]
 
@@ -48,7 +48,7 @@ def fails_3_times_and_is_then_open():
 
 @pytest.fixture(params=["nothing listens", "nobody answers"])
 def url_of_nothing(request):
-    """The URL of a Redis that is not there."""
+    """The URL of a Redis that does not exist."""
     if request.param == "nothing listens":
         yield f"redis://127.0.0.1:{sharing.free_port()}/0"
     else:
@@ -57,7 +57,7 @@ def url_of_nothing(request):
 
 
 def test_a_missing_store_delays_the_first_call_by_the_bound_and_others_not_at_all(url_of_nothing):
-    import redis  # noqa: F401  # a process loads it once, whatever its store does
+    import redis  # noqa: F401  # loaded once per process, whatever the store does
 
     call = resilient(breaker=CircuitBreaker("api", failures=3, slow=10))(lambda: "done")
 
@@ -74,7 +74,7 @@ def test_a_missing_store_delays_the_first_call_by_the_bound_and_others_not_at_al
             first, *following = seconds_of_each()
         firsts.append(first)
         others.append(sum(following))
-    # A machine that is busy may hold up any call. It does not do so each time; a store that is asked in vain does.
+    # A busy machine may delay any call, but not each time; a store that is tried in vain delays each.
     assert min(firsts) < BOUND + 0.03
     assert min(others) < BOUND
 
@@ -85,7 +85,7 @@ def test_policies_use_the_memory_of_their_process_if_the_store_is_missing(share,
     assert BREAKER.status().state == "open"
     assert CircuitBreaker.names() == ["api"]
     assert eventually(lambda: told_of_the_store(resilient_events) == ["store.lost"])
-    time.sleep(0.3)  # it was looked for several times by now
+    time.sleep(0.3)  # several attempts to reconnect have failed by now
     assert told_of_the_store(resilient_events) == ["store.lost"]
 
 
@@ -128,9 +128,9 @@ def test_a_file_locked_for_longer_than_the_bound_delays_no_call(share, worker_po
     assert [shared.count("calls") for _ in range(3)] == [1, 2, 3]
     worker_pool.one(0, counting.lock, f"{tmp_path}/states.db")
     began = time.monotonic()
-    assert [shared.count("calls") for _ in range(100)] == list(range(1, 101))  # a number of its own meanwhile
+    assert [shared.count("calls") for _ in range(100)] == list(range(1, 101))  # counted in memory meanwhile
     assert time.monotonic() - began < 1
-    # Work goes on by memory from the first call on, and that is to be said while it does, not ten seconds later.
+    # Memory is used from the first call on, and this must be reported at once, not ten seconds later.
     assert eventually(lambda: told_of_the_store(resilient_events) == ["store.lost"], within=3)
     worker_pool.one(0, counting.unlock)
     assert eventually(lambda: told_of_the_store(resilient_events) == ["store.lost", "store.regained"])

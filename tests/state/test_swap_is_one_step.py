@@ -1,4 +1,4 @@
-"""All that is shared stands on one atomic step. Made of two, the same work gives other numbers: these tests find it."""
+"""All shared state relies on one atomic step: with two steps instead, these tests get other numbers."""
 
 import threading
 
@@ -23,7 +23,7 @@ RULES = Rules(
 
 
 class InTwoSteps:
-    """A store that looks first and puts afterwards, and lets another worker have its turn in between."""
+    """A store that reads first and writes afterwards, and lets another worker run in between."""
 
     def __init__(self, store, between):
         self._store, self._between = store, between
@@ -42,7 +42,7 @@ class InTwoSteps:
 
 
 def together(work):
-    """Have each worker do its work in a thread of its own, all at once."""
+    """Run each worker in a thread, all at once."""
     begin, errors = threading.Barrier(WORKERS, timeout=20), []
 
     def run(number):
@@ -62,12 +62,12 @@ def together(work):
 
 @pytest.fixture(params=["in one step", "in two steps"])
 def workers(request, any_store):
-    """Workers, each with its own connection to one store, and whether its atomic step is one."""
+    """Workers, each with its own connection to one store, and whether its step is atomic."""
     is_atomic = request.param == "in one step"
     turn = threading.Barrier(2)
 
     def between():
-        """Wait until another worker is between its two steps too; not for ever, for it may be the last one."""
+        """Wait until another worker is between its two steps too; for a limited time, as it may be the last one."""
         try:
             turn.wait(0.05)
         except threading.BrokenBarrierError:
