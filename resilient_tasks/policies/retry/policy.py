@@ -169,7 +169,7 @@ class Retry(Policy):
             raise PolicyError(msg)
         retries = _by_default() if self.on is None else matcher(self.on, "Retry(on=...)")
         object.__setattr__(self, "_retries", retries)
-        needs = self._retries.asks_tenacity or self.stop is not None or bool(strategies.kind_of(self.wait))
+        needs = self._retries.uses_tenacity or self.stop is not None or bool(strategies.kind_of(self.wait))
         object.__setattr__(self, "_needs_tenacity", needs)
         has_budget = self.budget is not None and not self.budget.is_keyed
         only_counts = has_budget and self.on_result is None and self.stop is None
@@ -192,7 +192,7 @@ class Retry(Policy):
     @property
     def again(self) -> Again:
         """Decide about another attempt without the pipeline, if no sink listens and nothing limits the call."""
-        if type(self) is not Retry or not self._retries.goes_by_the_error or callable(self.wait):
+        if type(self) is not Retry or not self._retries.by_error_alone or callable(self.wait):
             return no_more  # a user's subclass may decide otherwise
         return _again(self._retries, self.attempts or 0, self.wait)
 
