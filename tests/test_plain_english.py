@@ -27,18 +27,6 @@ _PATTERN = re.compile(
 )
 #: Texts of other projects, and this list.
 QUOTED = ("tests/benchmarks/kinds/", "tests/secrets_corpus.py", "tests/test_plain_english.py")
-#: Rooms that still have such words.
-NOT_YET = frozenset(
-    {
-        "resilient_tasks/policies",
-        "resilient_tasks/policies/retry",
-        "resilient_tasks/policies/single_flight",
-        "resilient_tasks/state",
-        "tests/alerts",
-        "tests/policies",
-        "tests/state",
-    }
-)
 
 
 def _checked(file):
@@ -49,7 +37,7 @@ def _checked(file):
 
 
 def _findings():
-    """Return the words found, each with its room, file and line."""
+    """Return the words found, each with its file and line."""
     folders = ("resilient_tasks", "tests", "docs", "examples")
     files = [
         *ROOT.glob("*.md"),
@@ -65,18 +53,13 @@ def _findings():
         for match in _PATTERN.finditer(text):
             line = text.count("\n", 0, match.start()) + 1
             words = " ".join(re.findall("[a-z']+", match[0].lower()))
-            found.append((place.rpartition("/")[0] or ".", f"{place}:{line}: {words}"))
+            found.append(f"{place}:{line}: {words}")
     return found
 
 
 def test_words_that_make_a_riddle_of_a_sentence_do_not_come_back():
-    found = [finding for room, finding in _findings() if room not in NOT_YET]
+    found = _findings()
     assert not found, "see what to write instead at the top of this file:\n" + "\n".join(found)
-
-
-def test_a_room_without_such_words_is_off_the_list():
-    clean = NOT_YET - {room for room, _ in _findings()}
-    assert not clean, f"remove from NOT_YET: {', '.join(sorted(clean))}"
 
 
 def test_a_wrapped_phrase_and_the_name_of_a_test_are_found():

@@ -672,7 +672,7 @@ def test_a_block_that_would_be_unsafe_is_refused(server, changed, text):
         ({"to": "=?utf-8?q?ops=E2=80=A8?= <ops@example.org>"}, "control character"),
         ({"to": "ops@bücher.example"}, "xn--"),
         ({"sender": "ops@example.org\r\nBcc: all@example.org"}, r"sender=.*line break"),
-        ({"sender": "nobody"}, "sender"),
+        ({"sender": "robot"}, "sender"),
         ({"host": None}, "needs the mail server"),
         ({"host": ""}, "needs the mail server"),
         ({"host": "smtp://mail.example.org"}, "a server's name such as"),

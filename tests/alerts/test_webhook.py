@@ -1,4 +1,4 @@
-"""The webhook of one's own, met on a real socket."""
+"""The webhook channel, on a real socket."""
 
 import dataclasses
 import hashlib

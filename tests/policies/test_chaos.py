@@ -13,7 +13,7 @@ def clock(resilient_clock):
 
 
 def hits(policy, calls=40):
-    """Which of so many calls were hit, in a process that has just begun."""
+    """Return which of `calls` calls were hit, in a fresh process."""
     pipeline = Pipeline(policy)
     with use_store(MemoryStore()):
         return [not isinstance(pipeline.outcome(_work), Ok) for _ in range(calls)]

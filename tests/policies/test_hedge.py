@@ -37,7 +37,7 @@ def store():
 
 
 class Service:
-    """Answers its calls by number: at once, or when it is told to; an error is raised."""
+    """Answers its calls by number: at once, or when released; an error is raised."""
 
     def __init__(self, *answers):
         self.answers, self.begun, self.ended, self.cancelled = answers, 0, 0, 0

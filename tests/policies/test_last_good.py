@@ -53,7 +53,7 @@ def folder(tmp_path):
 
 
 class Service:
-    """A function whose answers are told beforehand: values are returned, errors raised, and the last one stays."""
+    """A function with scripted answers: values are returned, errors raised, and the last one stays."""
 
     def __init__(self, *answers):
         self.answers = list(answers)
@@ -97,7 +97,7 @@ class TestStandingIn:
         )
         assert event.as_dict()["fallback.age_s"] == event.age
 
-    def test_arguments_are_told_apart_and_defaults_count(self, drive, folder):
+    def test_arguments_are_distinguished_and_defaults_count(self, drive, folder):
         service = Service("july", "august", down())
         call = drive(service.fetch(), fallback=LastGood(folder=folder))
         call("07")
@@ -351,7 +351,7 @@ class TestWhatIsKept:
         assert files(folder)[0].suffix == ".pickle"
 
     @pytest.mark.parametrize("serializer", [pickle, json])
-    def test_a_serializer_of_ones_own_writes_everything(self, drive, folder, serializer):
+    def test_a_custom_serializer_writes_everything(self, drive, folder, serializer):
         call = drive(Service({"n": 1}, down()).fetch(), fallback=LastGood(folder=folder, serializer=serializer))
         call()
         assert call() == {"n": 1}
@@ -367,7 +367,7 @@ class TestWhatIsKept:
         assert call() == "two"
         assert len(files(folder)) == 1
 
-    def test_of_so_many_arguments_results_are_kept_the_oldest_give_way(self, drive, folder, clock):
+    def test_a_limited_number_of_arguments_has_results_and_the_oldest_give_way(self, drive, folder, clock):
         def echo(month, fails=[]):  # noqa: B006  # it is to remember
             if fails:
                 raise ConnectionError
@@ -469,7 +469,9 @@ class TestDegradedResults:
 
 
 class TestTrouble:
-    def test_a_folder_that_cannot_be_written_fails_no_call_and_is_told_once(self, drive, tmp_path, resilient_events):
+    def test_a_folder_that_cannot_be_written_fails_no_call_and_is_reported_once(
+        self, drive, tmp_path, resilient_events
+    ):
         (tmp_path / "file").write_text("no folder")
         call = drive(Service("good").fetch(), fallback=LastGood(folder=tmp_path / "file"))
         assert [call() for _ in range(20)] == ["good"] * 20
@@ -477,7 +479,7 @@ class TestTrouble:
         assert (event.name, event.action) == ("fallback.unavailable", "kept")
         assert event.sentence().startswith("the last good result was not kept: ")
 
-    def test_after_an_hour_it_is_told_again(self, drive, tmp_path, clock, resilient_events):
+    def test_after_an_hour_it_is_reported_again(self, drive, tmp_path, clock, resilient_events):
         (tmp_path / "file").write_text("no folder")
         call = drive(Service("good").fetch(), fallback=LastGood(folder=tmp_path / "file"))
         call()
@@ -497,7 +499,7 @@ class TestTrouble:
         assert call() is value
         assert says in resilient_events[0].reason
 
-    def test_an_argument_without_a_key_is_told_with_what_to_write(self, drive, folder, resilient_events):
+    def test_an_argument_without_a_key_is_reported_with_what_to_write(self, drive, folder, resilient_events):
         call = drive(Service("good", down()).fetch(), fallback=LastGood(folder=folder))
         assert call(object()) == "good"
         assert resilient_events[0].reason == (
@@ -635,7 +637,7 @@ def _noting(ran_in, real, *args):
 
 
 class TestKeys:
-    def test_a_key_of_ones_own_tells_calls_apart(self, drive, folder):
+    def test_a_custom_key_distinguishes_calls(self, drive, folder):
         policy = LastGood(folder=folder, key=lambda month, top=5: month)
         call = drive(Service("good", down()).fetch(), fallback=policy)
         call("07", top=1)
@@ -803,7 +805,7 @@ def test_it_is_explained(folder):
     assert "last good result; else named_fetch" in explain(Pipeline(LastGood(otherwise=named_fetch)))
 
 
-def test_a_success_is_told_as_such(drive, folder, resilient_events):
+def test_a_success_is_explained_as_one(drive, folder, resilient_events):
     assert isinstance(drive(Service("good").fetch(), fallback=LastGood(folder=folder)).outcome(), Ok)
     assert resilient_events == []
 

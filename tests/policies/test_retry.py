@@ -1,4 +1,4 @@
-"""Retry, on a virtual clock: how often, when, for which failures, and what is told of it."""
+"""Retry, on a virtual clock: how often, when, for which failures, and which events it emits."""
 
 import datetime as dt
 from email.utils import format_datetime
@@ -48,7 +48,7 @@ class TestHowOften:
             drive(fetch, retry=Retry(attempts=4, wait=0))()
         assert fetch.calls == 4
 
-    def test_a_number_is_short_for_so_many_attempts(self, drive, flaky):
+    def test_a_number_is_short_for_that_number_of_attempts(self, drive, flaky):
         fetch = flaky(*[ConnectionError()] * 9)
         drive(fetch, retry=2).outcome()
         assert fetch.calls == 2
@@ -284,7 +284,7 @@ class TestWhatIsTold:
             "flaky: gave up after attempt 3 (ConnectionRefusedError ×2, ConnectionResetError): no attempts left"
         ]
 
-    def test_each_scheduled_attempt_is_told_with_its_reason_and_its_wait(self, drive, flaky, resilient_events):
+    def test_each_scheduled_attempt_is_reported_with_its_reason_and_its_wait(self, drive, flaky, resilient_events):
         drive(flaky(ConnectionError("refused"), throttled(7)), retry=Retry(attempts=3, wait=2))()
         first, second = resilient_events.named("retry.scheduled")
         assert (first.attempt, first.attempts, first.delay, first.kind) == (1, 3, 2, "transient")
@@ -292,7 +292,7 @@ class TestWhatIsTold:
         assert (second.attempt, second.delay, second.kind) == (2, 7, "throttled")
         assert [event.attempt for event in resilient_events.named("retry.started")] == [2, 3]
 
-    def test_a_recovery_is_told_with_what_it_recovered_from(self, drive, flaky, resilient_events):
+    def test_a_recovery_is_reported_with_what_it_recovered_from(self, drive, flaky, resilient_events):
         failures = ConnectionError(), ConnectionError(), TimeoutError()
         drive(flaky(*failures), retry=Retry(attempts=5, wait=0))()
         (event,) = resilient_events.named("retry.recovered")
@@ -302,7 +302,7 @@ class TestWhatIsTold:
         drive(flaky(), retry=3)()
         assert resilient_events == []
 
-    def test_giving_up_is_told_before_the_failed_call(self, drive, flaky, resilient_events):
+    def test_giving_up_is_reported_before_the_failed_call(self, drive, flaky, resilient_events):
         drive(flaky(*[ConnectionError()] * 2), retry=Retry(attempts=2, wait=0)).outcome()
         assert resilient_events.names == ["retry.scheduled", "retry.started", "retry.exhausted", "call.failed"]
         assert {event.operation for event in resilient_events} == {"flaky"}

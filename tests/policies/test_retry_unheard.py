@@ -186,7 +186,7 @@ def test_a_failure_that_passes_does_not_enter_the_pipeline(is_async, unheard, mo
 
 
 @WAYS
-def test_an_attempt_that_is_scheduled_is_told_of_without_the_pipeline(is_async, monkeypatch):
+def test_a_scheduled_attempt_is_reported_without_the_pipeline(is_async, monkeypatch):
     with hearing(RetryScheduled) as found:
         call = called(function := Scripted("a text", "503"), is_async, retry=Retry(attempts=3, wait=0))
         monkeypatch.setattr(Pipeline, "run", None)

@@ -89,7 +89,7 @@ class TestOutput:
         with pytest.raises(KeyError):
             drive(lambda: {}["missing"], validate=library.schema)()
 
-    def test_a_result_of_another_kind_is_told_with_what_to_do(self, drive, library):
+    def test_a_result_of_another_kind_is_reported_with_what_to_do(self, drive, library):
         with pytest.raises(TypeError, match="write the schema for that library, or convert the data"):
             drive(lambda: [1, 2], validate=library.schema)()
 

@@ -401,7 +401,7 @@ class TestDrift:
         assert [event.part for event in resilient_events if event.name == "data.drifted"] == ["test"]
         assert resilient_events[0].sentence().startswith(f"test: drift ({on_drift}): n drifted")
 
-    def test_every_part_is_told_before_one_stops_the_call(self, drive, library, both, gate, resilient_events):
+    def test_every_part_is_reported_before_one_stops_the_call(self, drive, library, both, gate, resilient_events):
         frames = {"train": library.frame(*self.UNUSUAL), "test": library.frame(*self.UNUSUAL)}
         policy = Validate(output=both, drift={"train": gate("stop"), "test": gate("warn")})
         drive(lambda: frames, validate=policy).outcome()

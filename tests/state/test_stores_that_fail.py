@@ -46,7 +46,7 @@ def fails_3_times_and_is_then_open():
     return [error() for _ in range(5)] == [ConnectionError] * 3 + [CircuitOpen] * 2
 
 
-@pytest.fixture(params=["nothing listens", "nobody answers"])
+@pytest.fixture(params=["nothing listens", "nothing answers"])
 def url_of_nothing(request):
     """The URL of a Redis that does not exist."""
     if request.param == "nothing listens":
