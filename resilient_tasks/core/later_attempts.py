@@ -17,6 +17,7 @@ from resilient_tasks.core.first_attempts import attempt_in, is_inside
 
 if TYPE_CHECKING:
     from resilient_tasks.core.call import Tried
+    from resilient_tasks.core.classification.kinds import Kind
     from resilient_tasks.core.classification.matching import Matcher
 
 #: Ten years in seconds, the longest delay: Prefect stores the date of the next attempt, and dates have an end.
@@ -43,9 +44,12 @@ class LaterAttempts:
     __slots__ = ("after", "attempts", "kinds", "most", "rules", "wait")
 
     def __init__(self, rules: Matcher, attempts: int, wait: Any, after: Callable[[int, Any], float]) -> None:
-        self.rules, self.kinds = rules, rules.kinds
-        self.attempts, self.most = attempts, min(attempts, _MAX_AT_ONCE)
-        self.wait, self.after = wait, after
+        self.rules: Matcher = rules
+        self.kinds: tuple[Kind, ...] = rules.kinds
+        self.attempts: int = attempts
+        self.most: int = min(attempts, _MAX_AT_ONCE)
+        self.wait: Any = wait
+        self.after: Callable[[int, Any], float] = after
 
     def ask(self, error: Exception, tried: tuple[Tried, ...]) -> tuple[tuple[Tried, ...], float] | None:
         """See `Again`."""

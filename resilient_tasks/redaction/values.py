@@ -84,7 +84,7 @@ class Cleaner:
     def __init__(self) -> None:
         self._reset_limits()
         self._within: set[int] = set()
-        self.known = KnownSecrets()
+        self.known: KnownSecrets = KnownSecrets()
 
     def __call__(self, value: Any, depth: int = 0) -> Any:
         """Return `value` without its secrets; the same object if there are none."""
