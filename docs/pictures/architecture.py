@@ -190,7 +190,7 @@ def drawn_floors() -> str:
     parts, top, gap = [], 16, 14
     for rooms in floors():
         wide = (WIDTH - 32 - gap * (len(rooms) - 1)) // len(rooms)
-        words = [wrap(purpose(room), max(16, (wide - 20) // 6)) for room in rooms]
+        words = [wrap(purpose(room), max(16, (wide - 20) // 7)) for room in rooms]
         high = 34 + 16 * max(map(len, words))
         for at, (room, lines) in enumerate(zip(rooms, words, strict=True)):
             left = 16 + at * (wide + gap)

@@ -1,1 +1,1 @@
-"""The policies, one file each. None imports another."""
+"""The policies: one file each; a folder, if calls share its state."""
