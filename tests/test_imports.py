@@ -105,6 +105,16 @@ def test_the_decorator_of_tasks_loads_nothing_of_prefect_but_its_tasks():
     assert int(ours) <= 62
 
 
+def test_no_module_creates_a_generic_class_of_prefect_which_another_process_could_not_import():
+    program = (
+        "import importlib, pkgutil, resilient_tasks.prefect as room\n"
+        "for each in pkgutil.iter_modules(room.__path__):\n"
+        "    module = importlib.import_module(f'{room.__name__}.{each.name}')\n"
+        "    print(*[f'{each.name}:{name}' for name in vars(module) if '[' in name])"
+    )
+    assert python(program) == []
+
+
 def test_a_module_of_the_core_loads_when_it_is_asked_for():
     program = (
         "import sys\nfrom resilient_tasks.core import parameters\n"

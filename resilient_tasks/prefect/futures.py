@@ -14,7 +14,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 from uuid import UUID
 
 from prefect.client.schemas.objects import State, TaskRun
@@ -28,8 +28,9 @@ from resilient_tasks.core.execution import real_time as time
 from resilient_tasks.core.wording import named_few
 from resilient_tasks.prefect import undocumented
 
-#: Called with the name of the task's operation and the final state, once code has observed it.
-OnFinalState = Callable[[str, State[Any]], None]
+#: Called with the name of the task's operation and the final state, once code has observed it. Text, because evaluating
+#: `State[Any]` would create a class of pydantic here: see `StateWithMessage`.
+OnFinalState: TypeAlias = "Callable[[str, State[Any]], None]"
 
 _TRACKER = "_resilient_tracker"
 #: Whether a future is waiting for its own result: its use of its `wrapped_future` does not count as observing it.
