@@ -175,8 +175,8 @@ def test_columns_that_are_missing_new_or_of_another_type_are_named():
     }  # fmt: skip
     assert report.drifted == ("gone", "text")
     assert report.summary() == (
-        f"gone is missing; text is int64 and was {then['text'].dtype}; whole is float64 (PSI 0.000, KS 0.000), and was int64; "
-        "and 1 more of 5 columns"
+        f"gone is missing; text is int64 and was {then['text'].dtype}; "
+        "whole is float64 (PSI 0.000, KS 0.000), and was int64; and 1 more of 5 columns"
     )
 
 
