@@ -346,6 +346,8 @@ def to_parquet_type(array: Any, *, back: Any = None) -> tuple[Any, bool]:
             of_values = pa.types.is_dictionary(array.type) and not is_text(array.type.value_type)
             made = array.cast(array.type.value_type) if of_values else array
             made = made if made.type == kind else made.cast(kind)
+            if pa.types.is_fixed_size_list(array.type) and array.null_count:
+                made = made.take(pa.array(np.arange(len(made))))  # pyarrow below 25 writes no null with a length
             from_parquet_type(pa.nulls(1, kind), back)
         except (pa.ArrowException, NotImplementedError):
             kind = None
