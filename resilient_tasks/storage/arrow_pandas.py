@@ -209,7 +209,7 @@ def _described(dtype: Any) -> Any:
     return str(dtype)
 
 
-def _dtype(described: Any) -> Any:
+def _dtype(described: Any) -> Any:  # noqa: PLR0911 - one return for each kind
     """Return the dtype; None if pandas does not know its name."""
     import pandas as pd
     import pyarrow as pa
