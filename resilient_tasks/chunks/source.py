@@ -90,8 +90,7 @@ class Sources:
             with naming(file):
                 parquet = pq.ParquetFile(file)
             with parquet:
-                groups = parquet.metadata.num_row_groups  # of none, pyarrow 18 reads no batch
-                batches = parquet.iter_batches(batch_size=rows) if groups else iter(())
+                batches = parquet.iter_batches(batch_size=rows)
                 while True:
                     with naming(file):
                         batch = next(batches, None)
