@@ -19,7 +19,7 @@ SHARED := -n $(WORKERS) --dist loadgroup
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test fast check docs bench timeouts splitting chunks breakers hedging outage alerts-pictures prefect-pictures rough storm remote kinds \
-	secrets everywhere flights-everywhere promotion-rates with-prefect prefect-3.8 clean
+	secrets everywhere flights-everywhere promotion-rates with-prefect prefect-3.8 lowest clean
 
 help:  ## This list.
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -108,8 +108,20 @@ with-prefect: $(FOR_DEV)  ## The tests with Prefect.
 prefect-3.8:  ## The same tests and the demo, with the oldest supported Prefect.
 	$(MAKE) --no-print-directory with-prefect demo VENV=.venv-prefect-3.8 CONSTRAINTS=constraints-prefect-3.8.txt
 
+# The pins without these: of them uv takes the lowest that pyproject.toml allows.
+DATA_LIBRARIES := numpy pandas polars polars-runtime-32 pyarrow
+lowest:  ## The tests of data, with the lowest numpy, pandas, polars and pyarrow that are allowed. Five minutes.
+	@$(MAKE) --no-print-directory .venv-lowest/.for-lowest VENV=.venv-lowest
+	.venv-lowest/bin/python -m pytest $(SHARED) tests/validation tests/chunks tests/quarantine tests/policies/test_validate*.py docs/data.md docs/quarantine.md
+
 clean:
 	rm -rf .venv .venv-* out .coverage .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+
+$(VENV)/.for-lowest: pyproject.toml constraints.txt | $(BIN)/python
+	grep -vxE '($(subst $() ,|,$(strip $(DATA_LIBRARIES))))==.*' constraints.txt > $(VENV)/pins.txt
+	$(BIN)/python -m pip install --quiet -c constraints.txt uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --resolution lowest-direct -c $(VENV)/pins.txt -e '.[demo,dev]'
+	@touch $@
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -55,6 +55,8 @@ def types_of(good: Any, schema: Any, stored: pa.Schema, *, keeps_index: bool) ->
             if pa.types.is_integer(source) and pa.types.is_floating(kind) and not declares(schema, field.name):
                 kind = source  # pandas converts integers with nulls to floats
             found = found.set(at, field.with_type(kind))
+        elif pa.types.is_null(field.type) and field.name in stored.names:  # an index of text in pandas 2
+            found = found.set(at, field.with_type(stored.field(field.name).type))
     return found
 
 
@@ -81,7 +83,8 @@ def _kind(kind: pa.DataType, stored: pa.DataType, dtype: Any) -> pa.DataType:
 
     if pa.types.is_dictionary(kind) and pa.types.is_null(kind.value_type):
         return pa.dictionary(pa.int32(), _plain(stored), kind.ordered)
-    of_objects = str(getattr(dtype, "type", None)) == "object" and str(dtype) != "object"
+    in_objects = str(getattr(dtype, "type", None)) == "object" or pa.types.is_null(kind)  # text, in pandas 2
+    of_objects = in_objects and dtype is not None and str(dtype) != "object"
     return _of_objects(stored, dtype) if of_objects else stored if pa.types.is_null(kind) else kind
 
 

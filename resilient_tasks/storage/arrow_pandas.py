@@ -209,7 +209,7 @@ def _described(dtype: Any) -> Any:
     return str(dtype)
 
 
-def _dtype(described: Any) -> Any:
+def _dtype(described: Any) -> Any:  # noqa: PLR0911 - one return for each kind
     """Return the dtype; None if pandas does not know its name."""
     import pandas as pd
     import pyarrow as pa
@@ -221,7 +221,11 @@ def _dtype(described: Any) -> Any:
             index = pd.Index(decode(values), dtype=_dtype(dtype), tupleize_cols=False)
             return pd.CategoricalDtype(index, ordered)
         case {"string": storage, "na": missing}:
-            return pd.StringDtype(storage, na_value=decode(missing))
+            null = decode(missing)
+            try:
+                return pd.StringDtype(storage, na_value=null)
+            except TypeError:  # pandas 2.2
+                return pd.StringDtype(storage if null is pd.NA else "pyarrow_numpy")
         case {"sparse": dtype, "fill": fill}:
             return pd.SparseDtype(_dtype(dtype), decode(fill))
     try:

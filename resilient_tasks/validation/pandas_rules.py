@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from resilient_tasks.validation.backend import Mask, Positions
 
+_COPIES_ON_WRITE = 3  # major version of pandas
+
 
 @dataclass(frozen=True, slots=True)
 class Component:
@@ -70,7 +72,7 @@ class FindingLog:
     def reject(self, frame: pd.DataFrame, rows: Positions) -> None:
         """Remember the bad rows and their numbers."""
         # A copy: editing the bad rows in place must not change the reasons.
-        self._rejected.frame, self._rejected.numbers = frame.copy(deep=False), rows
+        self._rejected.frame, self._rejected.numbers = own(frame), rows
 
     def add(self, findings: list[Finding], part: Component, check: str, rows: Positions) -> None:
         """Add the rows that break a rule."""
@@ -109,6 +111,13 @@ class _Rows:
         if level is None:
             return self.frame[key].iloc[at].tolist()
         return self.frame.index.take(at).get_level_values(level).tolist()
+
+
+def own(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a frame that callers may modify: a copy, unless pandas copies on write (from version 3 on)."""
+    import pandas as pd
+
+    return frame.copy(deep=int(pd.__version__.partition(".")[0]) < _COPIES_ON_WRITE)
 
 
 def uses_pandera_methods(frame: pd.DataFrame, schema: Any) -> bool:

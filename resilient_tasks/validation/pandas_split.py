@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from resilient_tasks.validation.backend import Mask, Positions
 
 _ROUNDS = 50
-_COPIES_ON_WRITE = 3  # major version of pandas
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +75,8 @@ class PandasBackend:
 
     def take(self, keep: Mask) -> pd.DataFrame:
         if keep.all():
-            return _own(self._frame)
-        return self._frame[keep] if keep.any() else self._frame.iloc[:0]
+            return rules.own(self._frame)
+        return self._frame.take(np.flatnonzero(keep)) if keep.any() else rules.own(self._frame.iloc[:0])
 
     def reject(self, bad: Mask) -> pd.DataFrame:
         frame = self.take(bad)
@@ -281,7 +280,8 @@ class PandasBackend:
                 whole[key] = columns[key].series
         if self._schema.strict == "filter":
             whole = whole[[key for key in whole.columns if key in columns]]
-        rest = whole if keep.all() else whole[keep]
+        # Not by the mask: pandas 2 warns of each write to such rows, ours here and those of a caller.
+        rest = whole if keep.all() else whole.take(np.flatnonzero(keep))
         for key in self._replaced & columns.keys():
             if columns[key].rows is not None:
                 rest[key] = columns[key].kept(keep)
@@ -299,7 +299,7 @@ class PandasBackend:
         if not fits(self._schema, self._frame, slice(first, first + int(keep.any()))):
             return None
         rest = self._remaining(keep)
-        good: pd.DataFrame = (_own(rest) if keep.all() else rest).pandera.add_schema(self._schema)
+        good: pd.DataFrame = (rules.own(rest) if keep.all() else rest).pandera.add_schema(self._schema)
         engine.repeat_warnings(self._found.warnings)
         return good
 
@@ -360,10 +360,3 @@ class PandasBackend:
             elif text := frame_error(error, str(column), any_rows=len(rows) > 0 or not self.size):
                 found.frame.append(text)
         return found
-
-
-def _own(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a frame that callers may modify: a copy, unless pandas copies on write (from version 3 on)."""
-    import pandas as pd
-
-    return frame.copy(deep=int(pd.__version__.partition(".")[0]) < _COPIES_ON_WRITE)

@@ -139,8 +139,10 @@ class TestUnchanged:
             pl.Series([2**58, 1]).cast(pl.Datetime("us")),
             pl.Series([-(10**16), 1]).cast(pl.Datetime("ms", "Europe/Berlin")),
             pd.Series([3_000_000, None], dtype=pd.ArrowDtype(arrow.int32())).astype(pd.ArrowDtype(arrow.date32())),
+            pd.Series([[1, 2], None], dtype=pd.ArrowDtype(arrow.list_(arrow.int64(), 2))),
+            pd.Series(["a", None], dtype="string"),
         ],
-        ids=["decimals in lists", "date", "us", "ms in a zone", "Arrow's date"],
+        ids=["decimals in lists", "date", "us", "ms in a zone", "Arrow's date", "lists of a fixed size", "text"],
     )
     def test_every_value_comes_back_from_a_file(self, store, tmp_path, values, ending):
         frame = keep(store, values)

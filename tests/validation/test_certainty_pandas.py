@@ -1,6 +1,7 @@
 """Which rules pandera evaluates again, and that it decides on rules over several rows."""
 
 import pickle
+import warnings
 
 import cloudpickle
 import pandas as pd
@@ -129,6 +130,16 @@ def test_editing_the_bad_rows_in_place_does_not_change_the_reasons():
     bad = result.bad
     bad.loc[:, "x"] = 7
     assert result.report.rows_failed[0][1][0].value == -1
+
+
+@pytest.mark.parametrize("values", [["1", "-1", "x"], ["1", "2"], ["-1"], []])
+def test_neither_the_split_nor_writing_to_its_parts_warns(values):
+    schema = pa.DataFrameSchema({"x": pa.Column(int, pa.Check.ge(0), coerce=True)})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result = split(pd.DataFrame({"x": values}), schema)
+        for part in (result.good, result.bad):
+            part["x"] = 7
 
 
 def test_writing_to_the_good_rows_leaves_the_frame_alone():

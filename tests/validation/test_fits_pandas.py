@@ -79,7 +79,7 @@ def one_more_column(schema):
 
 
 def an_index(schema):
-    schema.index = pa.Index(str)
+    schema.index = pa.Index("float64")
 
 
 @pytest.mark.parametrize("alter", [strict, another_type, one_more_column, an_index])
