@@ -32,7 +32,7 @@ END = "-----END CERTIFICATE-----\n"
 #: Bytes that have to be free where files are kept in memory.
 ROOMY = 4 << 30
 #: What is slow: folders, and elsewhere the files of tests that start a process or import Prefect.
-SLOW_FOLDERS = {"docs", "examples", "operations", "stores", "tutorial"}
+SLOW_FOLDERS = {"docs", "examples", "operations", "state", "tutorial"}
 SLOW = re.compile(
     r"subprocess\.(run|Popen|check_\w+)|multiprocessing|os\.fork\(|ProcessPool|enforce=.process|\bin_process\b"
     r"|^\s*(from|import) prefect\b|\bresilient_(prefect|task|flow)\b",

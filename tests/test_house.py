@@ -183,3 +183,9 @@ def test_no_two_helpers_of_the_tests_have_one_name():
     ]
     names = Counter(path.stem for path in helpers if not path.stem.startswith(("test_", "conftest", "__init__")))
     assert [name for name, count in names.items() if count > 1] == []
+
+
+def test_a_folder_that_the_fast_tests_leave_out_exists():
+    named = re.search(r"^SLOW_FOLDERS = \{(.+)\}$", (ROOT / "conftest.py").read_text(encoding="utf-8"), re.MULTILINE)
+    for name in re.findall(r"\w+", named[1]):
+        assert (ROOT / name).is_dir() or (ROOT / "tests" / name).is_dir(), f"conftest.py: no folder is called {name}"
