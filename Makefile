@@ -30,7 +30,7 @@ demo: $(FOR_DEMO)  ## The example: an ML flow keeps retraining while everything 
 test: $(FOR_DEV)  ## All tests, in two processes; WORKERS=4 where there are more cores.
 	$(BIN)/python -m pytest $(SHARED)
 
-fast: $(FOR_DEV)  ## The tests that start no process and need no Prefect: under 90 seconds.
+fast: $(FOR_DEV)  ## The tests that start no process, need no Prefect and wait for no slow server: under 90 seconds.
 	$(BIN)/python -m pytest $(SHARED) --fast tests
 
 check: $(FOR_DEV)  ## Lint, formatting, types, and the direction of imports.

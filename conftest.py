@@ -31,11 +31,11 @@ SERVED = re.compile(r"\bresilient_prefect\b|^@(resilient_)?flow\b|^(from|import)
 END = "-----END CERTIFICATE-----\n"
 #: Bytes that have to be free where files are kept in memory.
 ROOMY = 4 << 30
-#: What is slow: folders, and elsewhere the files of tests that start a process or import Prefect.
+#: What is slow: folders, and the files of tests that start a process, import Prefect, or wait for a slow server.
 SLOW_FOLDERS = {"docs", "examples", "operations", "state", "tutorial"}
 SLOW = re.compile(
     r"subprocess\.(run|Popen|check_\w+)|multiprocessing|os\.fork\(|ProcessPool|enforce=.process|\bin_process\b"
-    r"|^\s*(from|import) prefect\b|\bresilient_(prefect|task|flow)\b",
+    r"|^\s*(from|import) prefect\b|\bresilient_(prefect|task|flow)\b|\.(drips|accepts_and_hangs)\(|\bprocesses=[2-9]",
     re.MULTILINE,
 )
 
@@ -70,7 +70,11 @@ hypothesis.settings.load_profile("any machine")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Take `--fast`."""
-    parser.addoption("--fast", action="store_true", help="only tests that start no process and do not import Prefect")
+    parser.addoption(
+        "--fast",
+        action="store_true",
+        help="only tests that start no process, do not import Prefect, and wait for no slow server",
+    )
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
