@@ -478,7 +478,7 @@ class TestTheTaskDoesNotWait:
             flush_messages(0.5)
         event = resilient_events.named("notify.failed")[0]
         assert (event.channel, event.error_type) == ("recorder", "TimeoutError")
-        assert "not delivered within 2 s" in event.message
+        assert "not delivered within" in event.message  # the deadline of the channel, or the flush's
         gate.set()
         assert flush_messages(5)
         assert len({message.key for message in channel.messages}) == 1
