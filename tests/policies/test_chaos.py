@@ -126,6 +126,6 @@ def test_several_can_be_combined(drive, clock):
         ({"rate": True, "fault": KeyError}, r"Chaos\(rate\) is a fraction from 0 to 1"),
     ],
 )
-def test_what_makes_no_sense_is_refused(arguments, sentence):
+def test_contradictory_options_are_refused(arguments, sentence):
     with pytest.raises(PolicyError, match=sentence):
         Chaos(**arguments)

@@ -1,4 +1,4 @@
-"""Fallback: what stands in, for which failures, and what is said of it."""
+"""Fallback: what stands in, for which failures, and what is reported."""
 
 import asyncio
 from typing import ClassVar
@@ -68,13 +68,13 @@ def test_a_plain_value_stands_in(drive, value, resilient_events):
 
 
 class TestTheError:
-    def test_a_function_that_takes_error_is_given_it(self, drive):
+    def test_a_function_with_a_parameter_error_receives_it(self, drive):
         def explain(month, error):
             return f"{month}: {error}"
 
         assert drive(down, fallback=explain)("06") == "06: down"
 
-    def test_a_keyword_only_error_is_given_too(self, drive):
+    def test_so_does_one_with_a_keyword_only_error(self, drive):
         def explain(month, *, error=None):
             return str(error)
 
@@ -86,7 +86,7 @@ class TestTheError:
 
         assert drive(fail, fallback=lambda error: error)("the argument") == "the argument"
 
-    def test_a_callable_without_a_signature_is_given_the_arguments_only(self, drive):
+    def test_a_callable_without_a_signature_receives_the_arguments_only(self, drive):
         def fail(value):
             raise ConnectionError
 
@@ -107,7 +107,7 @@ class TestBranches:
     def test_the_first_that_matches_stands_in(self, drive, flaky, error, result):
         assert drive(flaky(error), fallback=self.BRANCHES)("x") == result
 
-    def test_where_none_matches_the_error_is_raised(self, drive, flaky, resilient_events):
+    def test_if_none_matches_the_error_is_raised(self, drive, flaky, resilient_events):
         with pytest.raises(KeyError):
             drive(flaky(KeyError()), fallback=self.BRANCHES)("x")
         assert resilient_events.names == ["call.failed"]
@@ -129,7 +129,7 @@ class TestWhichFailures:
             (lambda error: "soft" in str(error), ValueError("hard"), False),
         ],
     )
-    def test_bugs_are_not_papered_over_unless_asked(self, drive, flaky, on, error, degraded):
+    def test_bugs_get_no_stand_in_unless_requested(self, drive, flaky, on, error, degraded):
         outcome = drive(flaky(error), fallback=Fallback(value=0, on=on)).outcome()
         assert isinstance(outcome, Degraded) is degraded
 
@@ -149,14 +149,14 @@ class TestThatFails:
         assert info.value.__notes__ == ["the fallback broken failed too: FileNotFoundError: no last good month"]
         assert resilient_events.names == ["call.failed"]
 
-    def test_a_fallback_that_lacks_an_optional_argument_is_warned_of_and_noted(self, drive):
+    def test_a_fallback_that_lacks_an_optional_argument_causes_a_warning_and_a_note(self, drive):
         with pytest.warns(UserWarning, match=r"cannot take the arguments of down\(month\)"):
             call = drive(down, fallback=lambda: 0)
         error = call.outcome("06").error
         assert isinstance(error, ConnectionError)
         assert "failed too: TypeError" in error.__notes__[0]
 
-    def test_an_interrupt_inside_it_flies_past(self, drive):
+    def test_an_interrupt_inside_it_passes(self, drive):
         def stop(month="07"):
             raise KeyboardInterrupt
 
@@ -164,7 +164,7 @@ class TestThatFails:
             drive(down, fallback=stop)()
 
 
-class TestItsTime:
+class TestTime:
     def test_it_runs_outside_the_deadline(self, drive, clock):
         def slow(month="07"):
             clock.advance(9)
@@ -243,16 +243,16 @@ class TestWhatIsRefused:
             Fallback({KeyError: last_good}, on=KeyError)
 
     @pytest.mark.parametrize("timeout", [0, -1, "2"])
-    def test_a_timeout_that_is_none(self, timeout):
+    def test_an_invalid_timeout(self, timeout):
         with pytest.raises(PolicyError, match=r"Fallback\(timeout=...\) is a number of seconds above 0"):
             Fallback(last_good, timeout=timeout)
 
-    def test_an_on_that_is_none(self):
+    def test_an_invalid_on(self):
         with pytest.raises(PolicyError, match=r"Fallback\(on=...\) takes kinds"):
             Fallback(last_good, on=503)
 
 
-def test_its_repr_tells_no_value_from_the_value_none():
+def test_its_repr_distinguishes_no_value_from_none():
     assert "value=None" in repr(Fallback(value=None))
     assert "value=<none given>" in repr(Fallback(last_good))
 

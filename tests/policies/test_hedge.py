@@ -1,4 +1,4 @@
-"""Hedge: who answers first wins, and nothing more is heard of the others."""
+"""Hedge: the first answer wins, and the other calls have no further effect."""
 
 import asyncio
 import threading
@@ -122,7 +122,7 @@ def test_as_many_calls_as_allowed_are_made_side_by_side(hedged):
     assert none_answers.begun == 2
 
 
-def test_a_failure_is_waited_out_while_another_call_is_under_way(hedged):
+def test_a_failure_is_no_outcome_while_another_call_is_running(hedged):
     service = Service("slow", ConnectionError("refused"))
     timer = threading.Timer(0.2, service.go_on.set)
     timer.start()
@@ -136,7 +136,7 @@ def test_a_quick_failure_is_a_failure_and_no_reason_to_call_again(hedged, resili
     assert resilient_events.names == ["call.failed"]
 
 
-def test_where_all_fail_the_last_failure_is_the_outcome(hedged):
+def test_if_all_fail_the_last_failure_is_the_outcome(hedged):
     class Both(Service):
         def give(self, answer):
             raise ConnectionError(answer)
@@ -174,7 +174,7 @@ def test_a_loser_is_cancelled_or_abandoned_and_has_no_further_effect(hedged, dri
     assert CircuitBreaker("api").status().state == "closed"
 
 
-def test_each_call_takes_a_slot_of_its_own_until_it_ends(hedged, drive):
+def test_each_call_takes_a_separate_slot_until_it_ends(hedged, drive):
     service = Service("slow", "second")
     assert hedged(service, bulkhead=Bulkhead("api", 2)).value == "second"
     refused = Pipeline(Bulkhead("api", 1)).outcome(int)
@@ -231,7 +231,7 @@ def test_retries_are_around_it(hedged):
     assert hedged(service, retry=Retry(attempts=2, wait=0)).value == "third"
 
 
-def test_a_call_that_is_cancelled_takes_all_of_it_along():
+def test_cancelling_the_call_cancels_all_its_attempts():
     service = Service("slow", "slow")
 
     async def scenario():
@@ -247,7 +247,7 @@ def test_a_call_that_is_cancelled_takes_all_of_it_along():
     asyncio.run(scenario())
 
 
-def test_what_is_no_exception_flies_past(drive):
+def test_a_base_exception_passes(drive):
     def interrupted():
         raise KeyboardInterrupt
 
@@ -263,7 +263,7 @@ def test_a_sync_call_sees_its_callers_context(drive):
     assert drive(seen.get, hedge=Hedge(SOON), idempotent=True)() == "what the caller set"
 
 
-def test_it_is_refused_where_the_work_may_not_be_done_twice():
+def test_it_is_refused_if_the_work_must_not_be_done_twice():
     with pytest.raises(PolicyError, match=r"print would run twice at once .* set idempotent=True"):
         resilient(hedge=0.2)(print)
     outcome = Pipeline(Hedge(0.2)).outcome(int, "7")
@@ -294,6 +294,6 @@ def _number(text):
         ({"attempts": True}, "so it is 2 or more"),
     ],
 )
-def test_what_cannot_work_is_refused(given, complaint):
+def test_impossible_arguments_are_refused(given, complaint):
     with pytest.raises(PolicyError, match=complaint):
         Hedge(**{"after": 0.1, **given})

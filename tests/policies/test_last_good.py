@@ -1,4 +1,4 @@
-"""LastGood: what is kept, what stands in, how old it may be, and that trouble with keeping never fails a call."""
+"""LastGood: what is kept, what stands in, how old it may be; trouble with keeping never fails a call."""
 
 import asyncio
 import errno
@@ -161,7 +161,7 @@ class TestWhichFailures:
             (lambda error: "soft" in str(error), ValueError("soft"), True),
         ],
     )
-    def test_bugs_are_not_papered_over_unless_asked(self, drive, folder, on, error, degraded):
+    def test_bugs_get_no_stand_in_unless_requested(self, drive, folder, on, error, degraded):
         call = drive(Service("good", error).fetch(), fallback=LastGood(folder=folder, on=on))
         call()
         assert isinstance(call.outcome(), Degraded) is degraded
@@ -193,13 +193,13 @@ class TestAge:
             drive(Service(down()).fetch(), fallback=LastGood("2d", folder=folder))()
         assert info.value.__notes__ == ["no last good result of fetch(month, top) with these arguments"]
 
-    def test_without_a_limit_any_age_will_do(self, drive, folder, clock):
+    def test_without_a_limit_any_age_is_accepted(self, drive, folder, clock):
         call = drive(Service("good", down()).fetch(), fallback=LastGood(folder=folder))
         call()
         clock.advance("4000d")
         assert call() == "good"
 
-    def test_a_result_is_as_old_as_the_call_that_gave_it(self, drive, folder, clock, resilient_events):
+    def test_the_age_of_a_result_is_that_of_its_call(self, drive, folder, clock, resilient_events):
         def slow(first=[True]):  # noqa: B006  # it is to remember
             if not first.pop():
                 raise ConnectionError
@@ -221,7 +221,7 @@ class TestAge:
         assert isinstance(outcome, Failed)
         assert "1970-01-10 00:00 UTC, which is in the future: its age is unknown" in outcome.error.__notes__[0]
 
-    def test_a_result_from_the_future_gives_way_to_one_of_today(self, drive, folder, clock):
+    def test_a_result_from_the_future_is_replaced_by_one_of_today(self, drive, folder, clock):
         call = drive(Service("wrong clock", "today", down()).fetch(), fallback=LastGood("2d", folder=folder))
         clock.advance("9d")
         call()
@@ -251,21 +251,21 @@ class TestOtherwise:
         "otherwise",
         [lambda month="07", *, top=5: "else", Fallback(value="else"), Fallback({OSError: lambda *_, **__: "else"})],
     )
-    def test_something_else_stands_in_where_there_is_no_result(self, drive, folder, otherwise):
+    def test_otherwise_stands_in_if_there_is_no_result(self, drive, folder, otherwise):
         call = drive(Service(down(), "good", down()).fetch(), fallback=LastGood(folder=folder, otherwise=otherwise))
         assert call() == "else"
         assert call() == "good"
         assert call() == "good"
 
-    def test_it_is_given_the_error(self, drive, folder):
+    def test_it_receives_the_error(self, drive, folder):
         policy = LastGood(folder=folder, otherwise=lambda month, *, top, error: f"{month}: {error}")
         assert drive(Service(down()).fetch(), fallback=policy)("06", top=1) == "06: down"
 
-    def test_what_it_gives_is_not_kept(self, drive, folder):
+    def test_its_result_is_not_kept(self, drive, folder):
         drive(Service(down()).fetch(), fallback=LastGood(folder=folder, otherwise=Fallback(value=0)))()
         assert files(folder) == []
 
-    def test_one_that_fails_is_noted_after_what_was_missing(self, drive, folder):
+    def test_one_that_fails_adds_a_note_after_the_one_about_the_missing_result(self, drive, folder):
         def broken(month="07", *, top=5):
             raise KeyError("month")
 
@@ -328,14 +328,14 @@ class TestWhatIsKept:
         ],
         ids=["cells", "labels", "index"],
     )
-    def test_a_frame_of_which_parquet_would_hold_the_text_alone_is_pickled(self, drive, folder, frame):
+    def test_a_frame_that_parquet_would_keep_only_as_text_is_pickled(self, drive, folder, frame):
         call = drive(Service(frame, down()).fetch(), fallback=LastGood(folder=folder))
         call()
         pd.testing.assert_frame_equal(call(), frame)
         assert files(folder)[0].suffix == ".pickle"
 
     @pytest.mark.parametrize("value", [{"a": [1, None, True, 1.5, "x"]}, [], "\ud800", 0, None])
-    def test_what_json_gives_back_as_it_was_is_json(self, drive, folder, value):
+    def test_values_that_json_returns_unchanged_are_json(self, drive, folder, value):
         call = drive(Service(value, down()).fetch(), fallback=LastGood(folder=folder))
         call()
         assert call() == value
@@ -359,7 +359,7 @@ class TestWhatIsKept:
         assert path.suffix == ".data"
         assert serializer.loads(path.read_bytes()) == {"n": 1}
 
-    def test_a_newer_result_takes_the_place_of_the_older(self, drive, folder, clock):
+    def test_a_newer_result_replaces_the_older(self, drive, folder, clock):
         call = drive(Service("one", "two", down()).fetch(), fallback=LastGood(folder=folder))
         call()
         clock.advance(1)
@@ -367,7 +367,7 @@ class TestWhatIsKept:
         assert call() == "two"
         assert len(files(folder)) == 1
 
-    def test_a_limited_number_of_arguments_has_results_and_the_oldest_give_way(self, drive, folder, clock):
+    def test_results_are_kept_for_a_limited_number_of_arguments_and_the_oldest_are_deleted(self, drive, folder, clock):
         def echo(month, fails=[]):  # noqa: B006  # it is to remember
             if fails:
                 raise ConnectionError
@@ -382,21 +382,21 @@ class TestWhatIsKept:
         assert [isinstance(call.outcome(month), Degraded) for month in ("05", "06", "07")] == [False, True, True]
         assert len(files(folder)) == 2
 
-    def test_the_good_rows_are_kept_and_not_what_validation_took_out(self, drive, folder, tmp_path):
+    def test_only_the_rows_that_validation_passed_are_kept(self, drive, folder, tmp_path):
         frame = pd.DataFrame({"n": [1, -1, 2]})
         checked = Validate(output=FLIGHTS, on_invalid="quarantine", quarantine=tmp_path / "q")
         call = drive(Service(frame, down()).fetch(), validate=checked, fallback=LastGood(folder=folder))
         call()
         assert list(call()["n"]) == [1, 2]
 
-    def test_what_validation_refused_is_not_kept(self, drive, folder):
+    def test_a_result_that_validation_refused_is_not_kept(self, drive, folder):
         good, bad = pd.DataFrame({"n": [1]}), pd.DataFrame({"n": [-1]})
         call = drive(Service(good, bad, down()).fetch(), validate=FLIGHTS, fallback=LastGood(folder=folder))
         call()
         assert isinstance(call.outcome().because, InvalidData)
         assert list(call()["n"]) == [1]
 
-    def test_a_result_that_the_schema_of_today_refuses_does_not_stand_in(self, drive, folder):
+    def test_a_result_that_breaks_the_current_schema_does_not_stand_in(self, drive, folder):
         frame = pd.DataFrame({"n": [1]})
         drive(Service(frame).fetch(), validate=FLIGHTS, fallback=LastGood(folder=folder))()
         stricter = pa.DataFrameSchema({"n": pa.Column(int, pa.Check.gt(5))})
@@ -418,7 +418,7 @@ class TestDegradedResults:
         call()
         assert resilient_events[-1].age == 20
 
-    def test_a_result_made_of_a_stand_in_inside_is_not_kept(self, drive, folder):
+    def test_a_result_computed_from_a_stand_in_is_not_kept(self, drive, folder):
         inner = resilient(fallback=Fallback(value="stale"))(Service(down(), "fresh", down()).fetch())
         answers = []
 
@@ -434,7 +434,7 @@ class TestDegradedResults:
         assert call() == "fresh"
         assert call() == "fresh"
 
-    def test_nor_where_it_was_made_two_calls_down_and_beside_a_hedge(self, drive, folder):
+    def test_nor_is_one_from_two_calls_down_beside_a_hedge(self, drive, folder):
         stale = LastGood(folder=folder / "inner", otherwise=Fallback(value="stale"))
         middle = resilient(retry=2)(resilient(fallback=stale)(Service(down()).fetch()))
 
@@ -445,12 +445,12 @@ class TestDegradedResults:
         assert drive(outer, hedge=60, idempotent=True, retry=2, fallback=policy)() == "stale"
         assert files(folder) == []
 
-    def test_nor_where_it_was_made_in_a_process_of_its_own(self, folder):
+    def test_nor_is_one_from_another_process(self, folder):
         call = resilient(timeout=Timeout(60, enforce="process"), fallback=LastGood(folder=folder))(made_of_a_stand_in)
         assert call() == "stale"
         assert files(folder) == []
 
-    def test_an_attempt_without_a_stand_in_is_kept_although_an_earlier_one_had_one(self, drive, folder):
+    def test_an_attempt_without_a_stand_in_is_kept_even_after_one_that_had_one(self, drive, folder):
         inner = resilient(fallback=Fallback(value="stale"))(Service(down(), "fresh").fetch())
 
         def outer():
@@ -566,7 +566,7 @@ class TestTrouble:
 
 
 class TestSeveralAtOnce:
-    def test_a_slow_call_does_not_put_older_data_in_the_place_of_newer(self, folder):
+    def test_a_slow_call_does_not_replace_newer_data_by_older(self, folder):
         began, go_on = threading.Event(), threading.Event()
 
         @resilient(fallback=LastGood(folder=folder, key=lambda wait, fail=False: 0))
@@ -606,7 +606,7 @@ class TestSeveralAtOnce:
         assert len(set(result)) == 1
         assert len(result) == 2000
 
-    def test_what_a_killed_writer_left_is_never_read_and_removed_in_time(self, folder):
+    def test_the_leftovers_of_a_killed_writer_are_never_read_and_are_removed(self, folder):
         call = resilient(fallback=LastGood(folder=folder))(Service("good", down()).fetch())
         under = folder / f"{__name__}.fetch"
         under.mkdir(parents=True)
@@ -617,7 +617,7 @@ class TestSeveralAtOnce:
         assert call() == "good"
         assert [path.name for path in files(folder) if path.name.startswith(".")] == [".new.tmp"]
 
-    def test_an_event_loop_goes_on_while_a_result_is_written(self, folder, monkeypatch):
+    def test_an_event_loop_continues_while_a_result_is_written(self, folder, monkeypatch):
         from resilient_tasks.storage import results
 
         ran_in = []
@@ -657,7 +657,7 @@ class TestKeys:
                 @resilient(fallback=LastGood(folder=folder))
                 def fetch(self, month): ...
 
-    def test_a_method_without_arguments_is_not_shown_what_python_cannot_read(self, folder):
+    def test_the_hint_for_a_method_without_arguments_is_valid_python(self, folder):
         with pytest.raises(PolicyError, match=r"write LastGood\(key=lambda self: \.\.\.\), with a value"):
 
             class Client:
@@ -721,7 +721,7 @@ class TestWhereResultsAre:
         call()
         assert call() == (3,)
 
-    def test_the_url_is_shown_nowhere_with_its_secrets(self):
+    def test_the_url_is_never_shown_with_its_secrets(self):
         assert "hunter2" not in repr(LastGood(folder="memory://user:hunter2@host/x"))
 
 

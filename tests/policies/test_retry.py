@@ -36,7 +36,7 @@ def throttled(retry_after, status=429):
 
 
 class TestHowOften:
-    def test_a_failure_that_passes_is_not_noticed(self, drive, flaky, resilient_events):
+    def test_a_temporary_failure_does_not_reach_the_caller(self, drive, flaky, resilient_events):
         fetch = flaky(ConnectionError(), TimeoutError())
         assert drive(fetch, retry=Retry(attempts=5, wait=2))("value") == "value"
         assert fetch.calls == 3
@@ -64,7 +64,7 @@ class TestHowOften:
         assert outcome.attempts == 3
         assert drive(flaky(), retry=3).outcome().attempts == 1
 
-    def test_arguments_are_given_again_to_each_attempt(self, drive):
+    def test_each_attempt_gets_the_same_arguments(self, drive):
         seen = []
 
         def fetch(month, *, year=0):
@@ -89,7 +89,7 @@ class TestHowOften:
         assert clock.waits == [10, 10, 10, 10]
         assert resilient_events.named("retry.exhausted")[0].reason == "stopped by stop_after_delay"
 
-    def test_a_stop_sees_the_wait_that_is_to_come(self, drive, flaky, clock):
+    def test_a_stop_knows_the_next_wait(self, drive, flaky, clock):
         fetch = flaky(*[ConnectionError()] * 99)
         drive(fetch, retry=Retry(attempts=None, wait=10, stop=tenacity.stop_before_delay(35))).outcome()
         assert clock.waits == [10, 10, 10]
@@ -137,18 +137,18 @@ class TestHowLong:
         assert max(by_attempt[8]) > 30
         assert min(by_attempt[8]) < 30
 
-    def test_a_function_of_the_call_may_ask_what_remains(self, drive, flaky, clock):
+    def test_a_wait_function_can_read_the_remaining_time(self, drive, flaky, clock):
         call = drive(
             flaky(ConnectionError()), retry=Retry(attempts=2, wait=lambda call: call.remaining() / 4), deadline=40
         )
         call()
         assert clock.waits == [10]
 
-    def test_a_negative_wait_is_none(self, drive, flaky, clock):
+    def test_a_negative_wait_is_no_wait(self, drive, flaky, clock):
         assert drive(flaky(ConnectionError()), retry=Retry(attempts=2, wait=lambda _: -5))() == "done"
         assert clock.waits == []
 
-    def test_retry_after_is_waited_for_where_it_asks_for_longer(self, drive, flaky, clock):
+    def test_retry_after_is_honoured_if_it_is_longer(self, drive, flaky, clock):
         drive(flaky(throttled(30), throttled(1)), retry=Retry(attempts=3, wait=5))()
         assert clock.waits == [30, 5]
 
@@ -213,7 +213,7 @@ class TestWhichFailures:
         assert clock.waits == []
         assert resilient_events.names == ["call.failed"]
 
-    def test_an_error_that_is_not_retried_after_others_that_were_is_noted(self, drive, flaky):
+    def test_an_error_that_ends_earlier_retries_has_a_note(self, drive, flaky):
         error = drive(flaky(ConnectionError(), KeyError()), retry=Retry(attempts=5, wait=0)).outcome().error
         assert error.__notes__ == ["flaky: gave up after attempt 2 (ConnectionError, KeyError): not a failure to retry"]
 
@@ -237,13 +237,13 @@ class TestWhichFailures:
 
 
 class TestResults:
-    def test_a_result_can_be_a_reason_to_try_again(self, drive, clock):
+    def test_a_result_can_cause_another_attempt(self, drive, clock):
         results = iter([None, None, 7])
         call = drive(lambda: next(results), retry=Retry(on_result=lambda value: value is None, attempts=5, wait=2))
         assert call() == 7
         assert clock.waits == [2, 2]
 
-    def test_results_that_are_never_right_fail_with_the_last_of_them(self, drive, resilient_events):
+    def test_a_call_whose_results_are_all_rejected_fails_with_the_last(self, drive, resilient_events):
         def empty():
             return []
 
@@ -259,7 +259,7 @@ class TestResults:
         call = drive(lambda: next(results), retry=Retry(on=KeyError, on_result=lambda value: value is None, wait=0))
         assert call() == 7
 
-    def test_a_stand_in_from_further_in_is_no_result_to_judge(self, drive, flaky):
+    def test_a_stand_in_of_an_inner_call_is_not_rejected(self, drive, flaky):
         pipeline = Pipeline(Retry(on_result=lambda _: True, attempts=3, wait=0), Fallback(value="stand-in"))
         fetch = flaky(ConnectionError())
         outcome = drive(fetch, policies=pipeline).outcome()
@@ -273,7 +273,7 @@ class TestResults:
         assert resilient_events.names[-1] == "retry.recovered"
 
 
-class TestWhatIsTold:
+class TestEvents:
     def test_the_error_is_the_functions_own_with_a_note_of_the_attempts(self, drive, flaky):
         last = ConnectionResetError("third")
         failures = [ConnectionRefusedError("first"), ConnectionRefusedError("second"), last]
@@ -330,7 +330,7 @@ class TestWhatIsRefused:
             Retry(attempts=None)
 
     @pytest.mark.parametrize("wait", [-1, "2", True, float("inf"), float("nan")])
-    def test_a_wait_that_is_none(self, wait):
+    def test_an_invalid_wait(self, wait):
         with pytest.raises(PolicyError, match="takes seconds from 0 up, a tenacity strategy or a function"):
             Retry(wait=wait)
 
@@ -341,11 +341,11 @@ class TestWhatIsRefused:
         with pytest.raises(PolicyError, match="give it a plain function, not an async one"):
             Retry(wait=wait)
 
-    def test_a_stop_that_is_none(self):
+    def test_an_invalid_stop(self):
         with pytest.raises(PolicyError, match="takes a tenacity stop strategy such as"):
             Retry(stop=60)
 
-    def test_a_result_predicate_that_is_none(self):
+    def test_an_invalid_result_predicate(self):
         with pytest.raises(PolicyError, match="takes a predicate of the result"):
             Retry(on_result=[None])
 
@@ -353,14 +353,14 @@ class TestWhatIsRefused:
         return True
 
     @pytest.mark.parametrize("on", ["ConnectionError", 503, [503], ["ConnectionError"], _predicate])
-    def test_an_on_that_is_none(self, on):
+    def test_an_invalid_on(self, on):
         with pytest.raises(PolicyError, match="takes kinds, exception types or a plain predicate") as info:
             Retry(on=on)
         if isinstance(on, str):
             assert "'ConnectionError'" in str(info.value)
 
     @pytest.mark.parametrize("on", [KeyboardInterrupt, BaseException, (KeyError, SystemExit), int])
-    def test_what_is_never_caught(self, on):
+    def test_base_exceptions_are_refused(self, on):
         with pytest.raises(PolicyError, match="is not an Exception: cancellation and interrupts are never caught"):
             Retry(on=on)
 

@@ -31,7 +31,7 @@ def retrying(drive, service, budget, attempts=3):
     return drive(service.__call__, retry=Retry(attempts=attempts, wait=1, budget=budget))
 
 
-def test_where_there_are_few_calls_the_floor_allows_for_retries(drive, service):
+def test_with_few_calls_the_floor_allows_retries(drive, service):
     call = retrying(drive, service, RetryBudget("api", share=0, floor=3, per=60))
     notes = [call.outcome().error.__notes__[0] for _ in range(3)]
     assert service.calls == 3 + 2 + 1
@@ -51,7 +51,7 @@ def test_a_share_of_the_calls_may_be_retried(drive, service):
     assert service.calls == 20 + 12  # a tenth of the 120 calls, those that fail included
 
 
-def test_first_attempts_go_on_when_it_is_used_up(drive, service):
+def test_first_attempts_continue_when_it_is_used_up(drive, service):
     call = retrying(drive, service, RetryBudget("api", share=0, floor=0))
     for _ in range(50):
         call.outcome()
@@ -69,7 +69,7 @@ def test_it_fills_again_as_time_passes(drive, service, clock):
     assert service.calls == 6
 
 
-def test_those_who_name_it_share_it(drive, service):
+def test_retries_that_name_it_share_it(drive, service):
     other = Service()
     retrying(drive, service, RetryBudget("api", share=0, floor=2, per=60)).outcome()
     retrying(drive, other, RetryBudget("api", share=0, floor=2, per=60)).outcome()
@@ -89,7 +89,7 @@ def test_without_a_name_each_flow_run_has_its_own(drive, service, in_run):
         assert "the retry budget of this flow run is used up" in call.outcome().error.__notes__[0]
 
 
-def test_an_attempt_that_would_not_be_made_anyway_draws_nothing(drive, service):
+def test_an_attempt_that_is_not_made_uses_nothing(drive, service):
     budget = RetryBudget("api", share=0, floor=1)
 
     def bug():
@@ -103,7 +103,7 @@ def test_an_attempt_that_would_not_be_made_anyway_draws_nothing(drive, service):
     assert service.calls == 2
 
 
-def test_it_goes_with_a_judged_result(drive):
+def test_it_limits_retries_of_rejected_results(drive):
     call = drive(
         lambda: None, retry=Retry(on_result=lambda _: True, wait=0, budget=RetryBudget("api", share=0, floor=1))
     )
@@ -133,11 +133,11 @@ def test_it_crosses_to_another_process_as_a_value_and_is_explained():
         ({"per": 0}, "seconds above 0"),
     ],
 )
-def test_what_cannot_work_is_refused(given, complaint):
+def test_impossible_arguments_are_refused(given, complaint):
     with pytest.raises(PolicyError, match=complaint):
         RetryBudget(**{"name": "api", **given})
 
 
-def test_something_else_in_its_place_is_refused():
+def test_a_value_of_another_type_is_refused():
     with pytest.raises(PolicyError, match=r'takes a RetryBudget, not 0\.1: write RetryBudget\("flights-api"\)'):
         Retry(budget=0.1)

@@ -1,4 +1,4 @@
-"""A call whose retries no sink hears of makes its attempts without the pipeline, and is otherwise the same call."""
+"""A call whose retry events no sink wants makes its attempts without the pipeline, and is otherwise the same."""
 
 import asyncio
 import gc
@@ -168,7 +168,7 @@ ENDS, WAITS, RECOVERED = (CallFailed, RetryExhausted), RetryScheduled, RetryReco
 @WAYS
 @settings(deadline=None)
 @given(script=SCRIPTS, retry=RETRIES)
-def test_a_call_comes_to_the_same_whichever_of_its_events_a_sink_hears(is_async, script, retry):
+def test_a_call_has_the_same_outcome_whichever_events_a_sink_receives(is_async, script, retry):
     *alone, said = course(script, retry, is_async=is_async, heard=())
     *waiting, waits = course(script, retry, is_async=is_async, heard=(WAITS,))
     *entered, everything = course(script, retry, is_async=is_async, heard=(WAITS, RECOVERED))
@@ -196,7 +196,7 @@ def test_a_scheduled_attempt_is_reported_without_the_pipeline(is_async, monkeypa
 
 
 @WAYS
-def test_a_sink_that_comes_between_two_attempts_hears_of_all_failures(is_async, unheard):
+def test_a_sink_added_between_two_attempts_receives_all_failures(is_async, unheard):
     function, found = Scripted(*["a text"] * 3), []
     call = called(function, is_async, retry=Retry(attempts=3, wait=0))
     function.during = lambda number: bus.subscribe(found.append) if number == 2 else None
@@ -227,7 +227,7 @@ def test_a_cancelled_run_begins_no_further_attempt(is_async, unheard):
 
 
 @WAYS
-def test_policies_that_are_switched_off_during_an_attempt_make_no_other(is_async, unheard, own_settings):
+def test_policies_that_are_switched_off_during_an_attempt_make_no_further_one(is_async, unheard, own_settings):
     function = Scripted("a text", "a text")
     call = called(function, is_async, retry=Retry(attempts=3, wait=0))
     function.during = lambda number: own_settings(enabled=number < 2)
@@ -248,7 +248,7 @@ def test_the_pipeline_goes_on_after_a_hundred_attempts(is_async):
 
 
 @WAYS
-def test_a_registered_predicate_is_asked_once_about_each_failure(is_async, unheard, monkeypatch):
+def test_a_registered_predicate_is_called_once_for_each_failure(is_async, unheard, monkeypatch):
     monkeypatch.setattr(failures, "_registered", [])
     asked = []
     register_kind(asked.append, Kind.TRANSIENT)
@@ -282,7 +282,7 @@ def test_a_fallback_stands_in_after_the_last_attempt(is_async, unheard):
 
 @WAYS
 @pytest.mark.parametrize("heard", [(), (RetryScheduled,)], ids=["unheard", "heard"])
-def test_what_a_failed_attempt_held_is_let_go_before_the_wait(is_async, heard):
+def test_objects_of_a_failed_attempt_are_freed_before_the_wait(is_async, heard):
     class Held:
         """Large."""
 

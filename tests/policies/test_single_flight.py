@@ -839,7 +839,7 @@ def test_generators_are_refused():
         ({"serializer": "pickle"}, "write shared=True, too"),
     ],
 )
-def test_what_cannot_work_is_refused(given, complaint):
+def test_impossible_arguments_are_refused(given, complaint):
     with pytest.raises(PolicyError, match=complaint):
         SingleFlight(**given)
 

@@ -66,7 +66,7 @@ class TestProcess:
 
     LIMIT = Timeout(20, enforce="process")
 
-    def test_a_plain_function_runs_in_a_process_of_its_own(self):
+    def test_a_plain_function_runs_in_a_separate_process(self):
         import os
 
         assert Pipeline(self.LIMIT).call(os.getpid) != os.getpid()
@@ -80,7 +80,7 @@ class TestProcess:
         event = resilient_events.named("timeout.exceeded")[0]
         assert (event.policy, event.limit, event.stopped, event.abandoned) == ("timeout", 0.2, True, False)
 
-    def test_the_deadline_that_is_nearer_stops_it_too(self):
+    def test_a_nearer_deadline_stops_it_too(self):
         import time
 
         error = resilient(timeout=self.LIMIT, deadline=0.2)(time.sleep).outcome(60).error
@@ -105,13 +105,13 @@ class TestProcess:
         with pytest.raises(PolicyError, match="use enforce='auto' here"):
             resilient(timeout=self.LIMIT)(len)
 
-    def test_a_retry_of_it_needs_no_word_about_idempotence(self, recwarn):
+    def test_a_retry_of_it_causes_no_warning_about_idempotence(self, recwarn):
         resilient(timeout=self.LIMIT, retry=3)(len)
         assert not recwarn.list
 
 
 @pytest.mark.parametrize("enforce", ["hard", None, "thread"])
-def test_enforce_is_one_of_its_words(enforce):
+def test_an_invalid_enforce(enforce):
     with pytest.raises(PolicyError, match=r"Timeout\(enforce=...\) is one of auto, process, cooperative, not"):
         Timeout(1, enforce=enforce)
 

@@ -39,12 +39,12 @@ class TestOutput:
         assert (event.name, event.action, event.rows, event.invalid) == ("rows.invalid", "refused", 3, 1)
         assert event.reasons == {"n: greater_than(0)": 1}
 
-    def test_drop_goes_on_without_the_bad_rows(self, drive, library, resilient_events):
+    def test_drop_passes_on_the_good_rows(self, drive, library, resilient_events):
         frame = drive(library.frame, validate=Validate(output=library.schema, on_invalid="drop"))(1, 0, 3)
         assert library.numbers(frame) == [1, 3]
         assert [(event.name, event.action) for event in resilient_events] == [("rows.invalid", "dropped")]
 
-    def test_warn_goes_on_with_all_rows(self, drive, library, resilient_events):
+    def test_warn_passes_on_all_rows(self, drive, library, resilient_events):
         frame = drive(library.frame, validate=Validate(output=library.schema, on_invalid="warn"))(1, 0, 3)
         assert library.numbers(frame) == [1, 0, 3]
         assert resilient_events[0].action == "let pass"
@@ -70,7 +70,7 @@ class TestOutput:
         assert Quarantine(tmp_path / "configured").rows() == 1
         assert Quarantine(tmp_path / "own").rows() == 2
 
-    def test_good_rows_do_not_go_on_if_the_bad_ones_cannot_be_kept(self, drive, library, tmp_path):
+    def test_good_rows_are_not_passed_on_if_the_bad_ones_cannot_be_kept(self, drive, library, tmp_path):
         (tmp_path / "file").write_text("in the way")
         policy = Validate(output=library.schema, on_invalid="quarantine", quarantine=str(tmp_path / "file" / "q"))
         with pytest.raises(OSError, match="Cannot write batch"):
@@ -141,7 +141,7 @@ class TestTheFrameAsAWhole:
         assert quarantine.list() == []
         assert resilient_events.names == ["call.failed"]
 
-    def test_it_may_be_let_pass_and_is_reported(self, drive, library, resilient_events):
+    def test_it_can_be_passed_on_and_is_reported(self, drive, library, resilient_events):
         policy = Validate(output=library.schema, on_invalid="drop", on_schema_error="warn")
         assert library.numbers(drive(lambda: library.make({"n": [1, 0]}), validate=policy)()) == [1, 0]
         (event,) = resilient_events
@@ -189,7 +189,7 @@ class TestInput:
         with pytest.raises(InvalidData, match="train: argument 'frame': 1 of 1 row invalid"):
             call(library.frame(0))
 
-    def test_bad_input_is_not_tried_again(self, drive, library, resilient_events):
+    def test_bad_input_is_not_retried(self, drive, library, resilient_events):
         call = drive(self.total(library), validate=Validate(input=library.schema), retry=Retry(on=InvalidData))
         call.outcome(library.frame(0))
         assert "retry.scheduled" not in resilient_events.names
@@ -229,7 +229,7 @@ class TestBesideOtherPolicies:
         call = drive(lambda: next(frames), validate=library.schema, retry=Retry(on=InvalidData, wait=0))
         assert library.numbers(call()) == [1]
 
-    def test_a_batch_that_came_good_in_a_later_attempt_is_no_longer_in_quarantine(self, drive, library, quarantine):
+    def test_a_batch_that_is_good_in_a_later_attempt_leaves_the_quarantine(self, drive, library, quarantine):
         frames = iter([library.frame(0, 0), library.frame(1, 2)])
         policy = Validate(output=library.schema, on_invalid="quarantine", max_invalid=0.5, quarantine=quarantine)
         call = drive(lambda: next(frames), validate=policy, retry=Retry(on=InvalidData, wait=0))
@@ -242,7 +242,7 @@ class TestBesideOtherPolicies:
         assert isinstance(outcome.because, InvalidData)
         assert library.numbers(outcome.value) == [9]
 
-    def test_what_stands_in_must_satisfy_the_schema_too(self, drive, library):
+    def test_a_stand_in_must_satisfy_the_schema_too(self, drive, library):
         call = drive(lambda: library.frame(0), validate=library.schema, fallback=lambda: library.frame(-9))
         with pytest.raises(InvalidData) as info:
             call()
@@ -274,6 +274,6 @@ class TestBesideOtherPolicies:
         ({"output": PANDAS, "min_rows": 2.0}, "is a number of rows from 0 up, not 2.0"),
     ],
 )
-def test_what_makes_no_sense_is_refused(arguments, sentence):
+def test_contradictory_options_are_refused(arguments, sentence):
     with pytest.raises(PolicyError, match=sentence):
         Validate(**arguments)

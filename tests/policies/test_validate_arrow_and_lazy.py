@@ -35,7 +35,7 @@ def numbers(frame):
 
 
 @pytest.mark.parametrize(("on_invalid", "left"), [("drop", [1]), ("warn", [1, 0]), ("quarantine", [1])])
-def test_what_goes_on_is_of_the_same_kind(kind, quarantine, resilient_events, on_invalid, left):
+def test_the_good_rows_have_the_type_of_the_input(kind, quarantine, resilient_events, on_invalid, left):
     make, schema = kind
     given = make([1, 0])
     value = resilient(validate=Validate(output=schema, on_invalid=on_invalid, quarantine=quarantine))(lambda: given)()
@@ -46,7 +46,7 @@ def test_what_goes_on_is_of_the_same_kind(kind, quarantine, resilient_events, on
     assert quarantine.rows() == (1 if on_invalid == "quarantine" else 0)
 
 
-def test_so_is_what_the_caller_is_given_apart(drive, kind, quarantine):
+def test_so_have_the_parts_of_a_split(drive, kind, quarantine):
     make, schema = kind
     given = make([1, 0])
     parts = drive(lambda: given, validate=Validate(output=schema, on_invalid="branch", quarantine=quarantine))()
@@ -87,7 +87,7 @@ def test_arguments_and_parts_of_a_value_too(drive, kind):
     assert (numbers(value["good"]), numbers(value["bad"])) == ([1], [])
 
 
-def test_a_gate_judges_the_good_rows(drive, kind):
+def test_a_drift_gate_compares_the_good_rows(drive, kind):
     make, schema = kind
     baseline = profile(pd.DataFrame({"n": range(1, 101)}), PANDAS)
     gate = Drift(baseline, min_rows=50, on_drift="branch")

@@ -36,7 +36,7 @@ def test_the_caller_gets_good_and_bad_rows_and_the_report(drive, library, resili
     assert (event.name, event.action, event.invalid) == ("rows.invalid", "split off", 1)
 
 
-def test_it_is_a_split_also_where_every_row_is_good(drive, library, resilient_events):
+def test_it_is_a_split_even_if_every_row_is_good(drive, library, resilient_events):
     parts = drive(library.frame, validate=Validate(output=library.schema, on_invalid="branch"))(1, 2)
     assert (library.numbers(parts.good), len(parts.bad)) == ([1, 2], 0)
     assert resilient_events == []
@@ -73,7 +73,7 @@ def test_above_a_threshold_the_batch_is_refused(drive, library, of_its_own):
         call(1, 0)
 
 
-def test_bad_rows_are_kept_too_where_a_quarantine_is_named(drive, library, quarantine, resilient_events, own_settings):
+def test_bad_rows_are_also_kept_if_a_quarantine_is_named(drive, library, quarantine, resilient_events, own_settings):
     own_settings(quarantine=str(quarantine.folder / "not here"))
     call = drive(library.frame, validate=Validate(output=library.schema, on_invalid="branch", quarantine=quarantine))
     assert len(call(1, 0).bad) == 1
@@ -89,7 +89,7 @@ def test_a_frame_that_is_wrong_as_a_whole_is_refused(drive, library):
         call()
 
 
-def test_or_it_is_let_pass_as_good_and_unchecked(drive, library, resilient_events):
+def test_or_passed_on_as_good_and_unchecked(drive, library, resilient_events):
     policy = Validate(output=library.schema, on_invalid="branch", on_schema_error="warn")
     parts = drive(lambda: library.make({"n": [0]}), validate=policy)()
     assert (library.numbers(parts.good), len(parts.bad)) == ([0], 0)
@@ -97,7 +97,7 @@ def test_or_it_is_let_pass_as_good_and_unchecked(drive, library, resilient_event
     assert resilient_events[0].action == "frame let pass unchecked"
 
 
-def test_a_later_attempt_may_give_what_an_earlier_one_did_not(drive, library):
+def test_a_later_attempt_may_satisfy_the_schema(drive, library):
     frames = iter([library.frame(0, 0), library.frame(1, 0)])
     policy = Validate(output=library.schema, on_invalid="branch", max_invalid=0.5)
     call = drive(lambda: next(frames), validate=policy, retry=Retry(on=InvalidData, wait=0))
@@ -132,7 +132,7 @@ class TestWhatIsRefusedAtDecoration:
             )
 
     @pytest.mark.parametrize("annotation", [pd.DataFrame, None, Any, "pd.DataFrame", "NobodyKnows", "NoSplit[int]"])
-    def test_a_function_that_says_it_returns_something_else(self, drive, library, annotation):
+    def test_a_function_annotated_with_another_result(self, drive, library, annotation):
         def fetch():
             return library.frame(1)
 
@@ -143,7 +143,7 @@ class TestWhatIsRefusedAtDecoration:
     @pytest.mark.parametrize(
         "annotation", [Split, Split[pd.DataFrame], "Split[pl.DataFrame]", "data.Split[hidden.Frame]", "Parts"]
     )
-    def test_but_not_one_that_says_it_returns_a_split(self, drive, library, annotation):
+    def test_but_not_one_annotated_with_a_split(self, drive, library, annotation):
         def fetch():
             return library.frame(1)
 

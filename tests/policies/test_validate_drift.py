@@ -1,4 +1,4 @@
-"""Validate with drift=...: a result that satisfies its schema, and does not look like the baseline."""
+"""Validate with drift=...: a result that satisfies its schema and differs from the baseline."""
 
 import cloudpickle
 import pytest
@@ -37,14 +37,14 @@ def gate(library):
 
 
 @pytest.mark.parametrize("on_drift", ["warn", "branch", "stop"])
-def test_without_drift_nothing_is_said(drive, library, gate, resilient_events, on_drift):
+def test_without_drift_there_is_no_event(drive, library, gate, resilient_events, on_drift):
     outcome = drive(library.frame, validate=gate(on_drift)).outcome(*USUAL)
 
     assert isinstance(outcome, Ok)
     assert resilient_events == []
 
 
-def test_warn_tells_of_the_drift_and_goes_on(drive, library, gate, resilient_events):
+def test_warn_reports_the_drift_and_passes_the_data_on(drive, library, gate, resilient_events):
     outcome = drive(library.frame, validate=gate("warn")).outcome(*UNUSUAL)
 
     assert isinstance(outcome, Ok)
@@ -54,7 +54,7 @@ def test_warn_tells_of_the_drift_and_goes_on(drive, library, gate, resilient_eve
     assert event.sentence() == f"drift (warn): {event.columns['n']}"
 
 
-def test_branch_gives_the_data_and_says_why_it_is_not_as_usual(drive, library, gate, resilient_events):
+def test_branch_returns_the_data_with_the_drift(drive, library, gate, resilient_events):
     outcome = drive(library.frame, validate=gate("branch")).outcome(*UNUSUAL)
 
     match outcome:
@@ -92,7 +92,7 @@ def test_drift_is_malformed_data_and_is_not_retried(drive, library, gate, resili
     assert len(calls) == 1
 
 
-def test_a_stand_in_is_not_held_against_the_baseline(drive, library, gate, resilient_events):
+def test_a_stand_in_is_not_compared_with_the_baseline(drive, library, gate, resilient_events):
     def last_good():
         return library.frame(1, 2, 3)
 
@@ -103,7 +103,7 @@ def test_a_stand_in_is_not_held_against_the_baseline(drive, library, gate, resil
     assert resilient_events.names == ["data.drifted", "fallback.used"]
 
 
-def test_only_the_good_rows_are_judged(drive, library, gate, resilient_events):
+def test_only_the_good_rows_are_compared(drive, library, gate, resilient_events):
     mixed = (*USUAL, *[-5_000] * 60)
 
     assert drive(library.frame, validate=gate("stop", on_invalid="drop"))(*mixed) is not None
@@ -113,7 +113,7 @@ def test_only_the_good_rows_are_judged(drive, library, gate, resilient_events):
     assert resilient_events.names == ["rows.invalid", "rows.invalid"]
 
 
-def test_too_few_rows_to_judge_stop_nothing_and_are_reported(drive, library, gate, resilient_events):
+def test_too_few_rows_are_reported_and_stop_nothing(drive, library, gate, resilient_events):
     outcome = drive(library.frame, validate=gate("stop", min_rows=101)).outcome(*UNUSUAL)
 
     assert isinstance(outcome, Ok)

@@ -55,7 +55,7 @@ DISTANCES, DELAYS = [0, 0, 0, 1, 1, 1, 1, 1, 1, 1], [-1, 100, 1, 100, 1, 1, 1, 1
         (3, "1 row more than max_invalid=3 allows"),
     ],
 )
-def test_the_refusal_says_which_limit_was_passed_and_by_how_much(flights, limits, said):
+def test_the_error_names_the_limit_and_by_how_much_it_was_exceeded(flights, limits, said):
     with pytest.raises(InvalidData, match=said) as info:
         flights(limits, DISTANCES, DELAYS)
     assert "4 of 10 rows invalid" in str(info.value)
@@ -70,11 +70,11 @@ def test_the_refusal_says_which_limit_was_passed_and_by_how_much(flights, limits
         {"is null": 0},
     ],
 )
-def test_up_to_the_limits_the_good_rows_go_on(flights, limits):
+def test_within_the_limits_the_good_rows_are_passed_on(flights, limits):
     assert flights(limits, DISTANCES, DELAYS) == 6
 
 
-def test_a_fraction_is_that_of_the_rows_exactly(flights):
+def test_a_fraction_is_an_exact_share_of_the_rows(flights):
     assert flights(0.29, [0] * 29 + [1] * 71, [1] * 100) == 71, "0.29 * 100 is 28.999999999999996 in floating point"
 
 
@@ -101,7 +101,7 @@ class TestNames:
     def of(self, limits, schema):
         return Validate(output=schema, on_invalid="drop", max_invalid=limits)
 
-    def test_of_columns_that_a_pattern_stands_for(self):
+    def test_of_columns_that_match_a_pattern(self):
         schema = pa.DataFrameSchema({"price_.*": pa.Column(int, pa.Check.gt(0), regex=True)})
         frame = pd.DataFrame({"price_a": [0, 1], "price_b": [0, 0]})
         for limits, passes in [({"price_b": 1}, True), ({"price_a": 1}, False), ({"price_.*": 1}, True)]:
@@ -123,7 +123,7 @@ class TestNames:
             with pytest.raises(InvalidData, match="1 row more than"):
                 resilient(validate=self.of(limits, schema))(lambda: frame)()
 
-    def test_of_columns_that_are_no_text(self):
+    def test_of_columns_that_are_not_text(self):
         schema = pa.DataFrameSchema({5: pa.Column(int, pa.Check.gt(0))})
         with pytest.raises(InvalidData, match=r"1 row more than max_invalid\[5\]=0"):
             resilient(validate=self.of({5: 0}, schema))(lambda: pd.DataFrame({5: [0]}))()
@@ -172,11 +172,11 @@ class TestNames:
         ({("distance", "gt(0)", "x"): 1}, "which is neither a column nor a check"),
     ],
 )
-def test_a_limit_that_means_nothing_is_refused_at_decoration(limits, sentence):
+def test_a_limit_without_effect_is_refused_at_decoration(limits, sentence):
     with pytest.raises(PolicyError, match=sentence):
         Validate(output=SCHEMA, on_invalid="drop", max_invalid=limits)
 
 
-def test_limits_need_a_way_to_go_on():
+def test_limits_need_an_on_invalid_that_passes_rows_on():
     with pytest.raises(PolicyError, match="needs on_invalid="):
         Validate(output=SCHEMA, max_invalid={"distance": 1})

@@ -1,4 +1,4 @@
-"""Validate with on_invalid="quarantine": what is kept of bad rows, and what the stream of events says of it."""
+"""Validate with on_invalid="quarantine": what is kept of bad rows, and which events report it."""
 
 import pickle
 
@@ -65,7 +65,7 @@ class TestWhereTheRowsCameFrom:
         assert (event.batch, event.schema) == (batch.batch, f"{__name__}:SCHEMA")
         assert set(quarantine.read(batch)["schema"]) == {fingerprint(SCHEMA)}
 
-    def test_a_model_that_the_functions_module_has_no_name_for_bears_its_own(self, quarantine, resilient_events):
+    def test_a_model_without_a_name_in_the_functions_module_has_its_own(self, quarantine, resilient_events):
         policy = Validate(output=script.OfPandas, on_invalid="quarantine", quarantine=quarantine)
         for kept in (policy, pickle.loads(cloudpickle.dumps(policy))):
             resilient(validate=kept)(lambda: pd.DataFrame({"n": [0]}))()
@@ -84,7 +84,7 @@ class TestWhereTheRowsCameFrom:
 
 class TestThresholds:
     @pytest.mark.parametrize(("allowed", "bad"), [(0, 0), (2, 2), (1.0, 9)])
-    def test_up_to_a_number_or_a_fraction_the_good_rows_go_on(self, drive, library, keeping, allowed, bad):
+    def test_up_to_a_number_or_a_fraction_the_good_rows_are_passed_on(self, drive, library, keeping, allowed, bad):
         policy = keeping(max_invalid=allowed)
         assert library.numbers(drive(library.frame, validate=policy)(*[0] * bad, 5)) == [5]
 
@@ -93,7 +93,7 @@ class TestThresholds:
         with pytest.raises(InvalidData, match=f"more than max_invalid={allowed} allows"):
             drive(library.frame, validate=keeping(max_invalid=allowed))(*[0] * bad, 5)
 
-    def test_one_is_a_row_and_one_point_nought_is_all(self, drive, library, keeping):
+    def test_one_is_a_row_and_one_point_zero_is_all_rows(self, drive, library, keeping):
         with pytest.raises(InvalidData, match="more than max_invalid=1 allows"):
             drive(library.frame, validate=keeping(max_invalid=1))(0, 0)
         assert library.numbers(drive(library.frame, validate=keeping(max_invalid=1.0))(0, 0)) == []
@@ -119,16 +119,14 @@ class TestAttempts:
         self.call(drive, keeping, library.frame(0, 0), library.frame(1, 0))()
         assert quarantine.rows() == RunReport(resilient_events).quarantined == 1
 
-    def test_a_good_attempt_takes_its_rows_back_and_says_so(
-        self, drive, library, quarantine, keeping, resilient_events
-    ):
+    def test_a_good_attempt_removes_its_rows_with_an_event(self, drive, library, quarantine, keeping, resilient_events):
         self.call(drive, keeping, library.frame(0, 0), library.frame(1, 2))()
         kept, taken = (event for event in resilient_events if isinstance(event, RowsQuarantined))
         assert (taken.action, taken.rows, taken.invalid) == ("taken out of quarantine", 2, 0)
         assert (taken.path, taken.batch) == (kept.path, kept.batch)
         assert quarantine.rows() == RunReport(resilient_events).quarantined == 0
 
-    def test_where_nothing_was_kept_nothing_is_taken_back(self, drive, library, keeping, resilient_events):
+    def test_if_nothing_was_kept_nothing_is_removed(self, drive, library, keeping, resilient_events):
         flaky = iter([ConnectionError(), library.frame(1)])
 
         def fetch():

@@ -1,4 +1,4 @@
-"""Validate with a pydantic model: lists of JSON records are dealt with as frames are."""
+"""Validate with a pydantic model: lists of JSON records are treated as frames are."""
 
 import pytest
 from pydantic import BaseModel, Field
@@ -35,7 +35,7 @@ def test_bad_records_are_quarantined_as_they_were_read(drive, tmp_path, resilien
     assert resilient_events[0].schema == f"{__name__}:Flight"
 
 
-def test_the_caller_may_be_given_both(drive):
+def test_the_caller_can_get_both(drive):
     parts = drive(lambda: [GOOD, BAD], validate=Validate(output=Flight, on_invalid="branch"))()
     assert (parts.good, parts.bad) == ([GOOD], [BAD])
 
@@ -48,11 +48,11 @@ def test_an_argument_is_checked_too(drive):
     assert call([GOOD, BAD, GOOD]) == 2
 
 
-def test_what_is_no_list_of_records_is_refused_and_named(drive):
+def test_a_value_that_is_no_list_of_records_is_refused_by_its_type(drive):
     with pytest.raises((InvalidData, TypeError), match="list"):
         drive(lambda: GOOD, validate=Flight)()
 
 
-def test_a_class_that_is_no_model_is_refused_with_what_would_do():
+def test_a_class_that_is_no_model_is_refused_with_a_hint():
     with pytest.raises(PolicyError, match="pydantic"):
         Validate(output=dict)

@@ -1,4 +1,4 @@
-"""Validate of a value that holds several frames: each is split, quarantined and told by its name."""
+"""Validate of a value that holds several frames: each is split, quarantined and reported by its name."""
 
 import dataclasses
 import pickle
@@ -96,7 +96,7 @@ def both(library):
 
 class TestWhatHoldsThem:
     @pytest.mark.parametrize("kind", CONTAINERS)
-    def test_a_value_with_names_goes_on_as_what_it_was_with_the_good_rows(self, drive, library, both, kind):
+    def test_a_value_with_names_keeps_its_type_and_its_good_rows(self, drive, library, both, kind):
         given = CONTAINERS[kind](library.frame(1, 0), library.frame(0, 0, 2))
         value = drive(lambda: given, validate=Validate(output=both, on_invalid="drop"))()
         assert type(value) is type(given)
@@ -109,7 +109,7 @@ class TestWhatHoldsThem:
 
     @pytest.mark.parametrize("kind", [tuple, list, Pair, Frames._make])
     @pytest.mark.parametrize("schemas", [tuple, list, Frames._make])
-    def test_a_value_by_position_goes_by_a_tuple_of_schemas(self, drive, library, kind, schemas):
+    def test_a_sequence_takes_a_tuple_of_schemas(self, drive, library, kind, schemas):
         given = kind([library.frame(1, 0), library.frame(0, 0, 2)])
         policy = Validate(output=schemas([library.schema, library.schema]), on_invalid="drop")
         value = drive(lambda: given, validate=policy)()
@@ -122,12 +122,12 @@ class TestWhatHoldsThem:
             call(0)
         assert library.numbers(call(3)[1]) == [3]
 
-    def test_a_named_tuple_of_schemas_is_for_what_has_names(self, drive, library):
+    def test_a_named_tuple_of_schemas_takes_a_value_with_names(self, drive, library):
         policy = Validate(output=Frames(library.schema, None), on_invalid="drop")
         value = drive(lambda: {"train": library.frame(0), "test": 7}, validate=policy)()
         assert (library.numbers(value["train"]), value["test"]) == ([], 7)
 
-    def test_what_has_no_schema_is_left_as_it_is(self, drive, library):
+    def test_a_part_without_a_schema_is_unchanged(self, drive, library):
         given = {"train": library.frame(1, 0), "test": "no frame"}
         policy = Validate(output={"train": library.schema, "test": None}, on_invalid="drop")
         value = drive(lambda: given, validate=policy)()
@@ -138,11 +138,11 @@ class TestWhatHoldsThem:
         value = drive(lambda: {"frame": library.frame(0), "records": [{"n": 1}, {"n": "x"}]}, validate=policy)()
         assert (library.numbers(value["frame"]), value["records"]) == ([], [{"n": 1}])
 
-    def test_with_warn_the_very_value_goes_on(self, drive, library, both):
+    def test_with_warn_the_same_object_is_passed_on(self, drive, library, both):
         given = {"train": library.frame(0), "test": library.frame(0)}
         assert drive(lambda: given, validate=Validate(output=both, on_invalid="warn"))() is given
 
-    def test_keys_may_be_any_text_and_numbers_too(self, drive, library, quarantine):
+    def test_keys_may_be_any_text_or_number(self, drive, library, quarantine):
         names = ["", "a/b", "a.b", "..", "A", "a", "a b", "ä", "x" * 300, 2013]
         policy = Validate(output=dict.fromkeys(names, library.schema), on_invalid="quarantine", quarantine=quarantine)
         drive(lambda: {name: library.frame(*[0] * (at + 1)) for at, name in enumerate(names)}, validate=policy)()
@@ -170,7 +170,7 @@ class TestWhatIsMissing:
         with pytest.raises(InvalidData, match=rf"result: {size} parts?; 2 were expected"):
             drive(lambda: (library.frame(1),) * size, validate=policy)()
 
-    def test_what_is_there_is_judged_all_the_same(self, drive, library, both, quarantine):
+    def test_the_other_parts_are_checked_all_the_same(self, drive, library, both, quarantine):
         policy = Validate(output=both, on_invalid="quarantine", quarantine=quarantine)
         with pytest.raises(InvalidData, match="'test' is missing"):
             drive(lambda: {"train": library.frame(0)}, validate=policy)()
@@ -187,7 +187,7 @@ class TestWhatIsMissing:
             (False, lambda a, _: a, "for a tuple or a list of 2 frames"),
         ],
     )
-    def test_a_value_of_another_shape_says_what_is_for_it(self, library, both, by_name, made, sentence):
+    def test_a_value_of_another_shape_is_refused_with_a_hint(self, library, both, by_name, made, sentence):
         policy = Validate(output=both if by_name else tuple(both.values()))
         with pytest.raises(TypeError, match=sentence):
             resilient(validate=policy)(lambda: made(library.frame(1), library.frame(1)))()
@@ -198,7 +198,7 @@ class TestWhatIsMissing:
         assert "in result['test']" in info.value.__notes__
 
 
-class TestWhatIsTold:
+class TestEvents:
     def test_each_part_has_a_batch_and_an_event_by_its_name(self, drive, library, both, quarantine, resilient_events):
         policy = Validate(output=both, on_invalid="quarantine", quarantine=quarantine)
         drive(lambda: {"train": library.frame(1, 0), "test": library.frame(0, 0)}, validate=policy)()
@@ -232,7 +232,7 @@ class TestWhatIsTold:
         drive(library.frame, validate=Validate(output=library.schema, on_invalid="drop"))(0)
         assert "part" not in resilient_events[0].as_dict()
 
-    def test_every_bad_part_is_kept_and_told_before_the_value_is_refused(
+    def test_every_bad_part_is_kept_and_reported_before_the_value_is_refused(
         self, drive, library, both, quarantine, resilient_events
     ):
         policy = Validate(output=both, on_invalid="quarantine", quarantine=quarantine, max_invalid=1)
@@ -274,7 +274,7 @@ class TestWhatIsTold:
 
 
 class TestBesideOtherPolicies:
-    def test_a_later_attempt_takes_back_the_part_that_came_good(
+    def test_a_later_attempt_removes_the_part_that_is_good_now(
         self, drive, library, both, quarantine, resilient_events
     ):
         attempts = iter([(library.frame(0, 0), library.frame(0)), (library.frame(1, 0), library.frame(1))])
@@ -284,7 +284,7 @@ class TestBesideOtherPolicies:
         assert [batch.batch.partition(".")[2] for batch in quarantine.list()] == ["train"]
         assert RunReport(resilient_events).quarantined == quarantine.rows() == 1
 
-    def test_what_stands_in_satisfies_the_schemas_too_and_is_kept_apart(self, drive, library, both, quarantine):
+    def test_a_stand_in_satisfies_the_schemas_too_and_its_rows_are_kept_apart(self, drive, library, both, quarantine):
         policy = Validate(output=both, on_invalid="quarantine", quarantine=quarantine, max_invalid=1)
         frames = {"train": library.frame(0, 0), "test": library.frame(1)}
         stand_in = {"train": library.frame(0, 2), "test": library.frame(3)}
@@ -305,7 +305,7 @@ class TestBesideOtherPolicies:
         with pytest.raises(InvalidData, match="argument 'frames': 'test' is missing"):
             call({"train": library.frame(1)})
 
-    def test_an_argument_named_result_is_not_taken_for_the_result(self, drive, library, quarantine):
+    def test_an_argument_named_result_is_an_argument(self, drive, library, quarantine):
         policy = Validate(
             input={"result": library.schema}, output=library.schema, on_invalid="quarantine", quarantine=quarantine
         )
@@ -342,7 +342,7 @@ class TestBranch:
         "annotation",
         [dict[str, Split[pd.DataFrame]], tuple[Split, int], "tuple[Split[hidden.Frame], ...]", Parts, Typed],
     )
-    def test_a_function_may_say_what_its_callers_get(self, drive, library, both, annotation):
+    def test_a_function_may_be_annotated_with_what_its_callers_get(self, drive, library, both, annotation):
         def fetch():
             return {"train": library.frame(1), "test": library.frame(1)}
 
@@ -368,7 +368,7 @@ class TestBranch:
         assert [id(part) for part in _splits(taken)] == [id(part) for part in _splits(given)]
 
     @pytest.mark.parametrize("annotation", [dict[str, pd.DataFrame], Frames, "dict[str, pd.DataFrame]", Any, None])
-    def test_a_function_that_says_something_else_is_refused(self, drive, both, annotation):
+    def test_a_function_with_another_annotation_is_refused(self, drive, both, annotation):
         def fetch():
             pass
 
@@ -412,7 +412,7 @@ class TestDrift:
             Validate(output=both, drift=gate("warn"))
 
     @pytest.mark.parametrize("name", ["valid", "records"])
-    def test_a_gate_of_what_is_no_frame_of_the_result_is_refused(self, library, gate, name):
+    def test_a_gate_for_a_part_that_does_not_exist_is_refused(self, library, gate, name):
         with pytest.raises(PolicyError, match=r"its frames are \['train'\]"):
             Validate(output={"train": library.schema, "records": Other}, drift={name: gate("warn")})
 
@@ -430,7 +430,7 @@ class TestDrift:
         ({"input": {"frames": {"train": 7}}}, "It is given for the part 'train'"),
     ],
 )
-def test_what_makes_no_sense_is_refused(arguments, sentence):
+def test_contradictory_options_are_refused(arguments, sentence):
     with pytest.raises(PolicyError, match=sentence):
         Validate(**arguments)
 

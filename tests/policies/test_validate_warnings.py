@@ -1,4 +1,4 @@
-"""Rules that warn, `raise_warning=True`: they count in events, reports and the artifact, and their rows go on."""
+"""Rules that warn, `raise_warning=True`: they count in events, reports and the artifact; their rows are passed on."""
 
 import numpy as np
 import pandas as pd
@@ -41,7 +41,7 @@ def warning(request):
 
 
 @pytest.mark.parametrize("on_invalid", ["raise", "quarantine", "drop", "warn"])
-def test_their_rows_go_on_and_are_counted(drive, warning, quarantine, resilient_events, on_invalid):
+def test_their_rows_are_passed_on_and_counted(drive, warning, quarantine, resilient_events, on_invalid):
     policy = Validate(output=warning.schema, on_invalid=on_invalid, quarantine=quarantine)
     frame = drive(warning.frame, validate=policy)(1, 20, 30)
     assert warning.numbers(frame) == [1, 20, 30]
@@ -57,7 +57,7 @@ def test_bad_rows_are_warned_about(drive, warning, resilient_events):
     assert resilient_events[0].invalid == 1
 
 
-def test_they_pass_no_limit(drive, warning):
+def test_they_do_not_count_towards_a_limit(drive, warning):
     policy = Validate(output=warning.schema, on_invalid="drop", max_invalid={"*": 0, "less_than(10)": 0})
     assert warning.numbers(drive(warning.frame, validate=policy)(20, 30)) == [20, 30]
 
@@ -68,7 +68,7 @@ def test_the_split_has_them_in_its_report(drive, warning):
     assert (warning.numbers(parts.good), len(parts.bad)) == ([1, 20], 0)
 
 
-def test_of_a_batch_that_is_refused_nothing_went_on(drive, library, late, resilient_events):
+def test_a_refused_batch_passes_nothing_on(drive, library, late, resilient_events):
     attempts = iter([late(library.frame(0, 0, 1), bad=2), late(library.frame(1, 2, 3))])
     policy = Validate(output=library.schema, on_invalid="branch", max_invalid=1)
     drive(lambda: next(attempts), validate=policy, retry=Retry(on=InvalidData, wait=0))()
@@ -109,7 +109,7 @@ def test_beside_quarantined_rows_the_artifact_has_both(drive, library, late, qua
     assert "`n: greater_than(0)`" in quality.markdown().partition("## Rules that warn")[0]
 
 
-def test_a_rule_with_one_verdict_for_all_rows_counts_none(drive, library, resilient_events):
+def test_a_rule_with_one_result_for_all_rows_counts_none(drive, library, resilient_events):
     frame = library.frame(1)
     parts = Split(frame, frame[:0], Report(1, warnings=(Finding("*", "enough", np.arange(0)),)))
     drive(lambda: parts, validate=Validate(output=library.schema, on_invalid="branch"))()
