@@ -31,7 +31,7 @@ from resilient_tasks.testing import VirtualClock, use_clock
 DOCS = Path(__file__).resolve().parent
 HERE = "127.0.0.1:"
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-FIXTURES = tuple(f"resilient_{name}" for name in ("clock", "events", "api", "slack", "smtp", "prefect"))
+FIXTURES = tuple(f"resilient_{name}" for name in ("clock", "events", "api", "slack", "smtp", "proxy", "bucket", "prefect"))
 
 Namespace = dict[str, Any]
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
+    from resilient_tasks.testing.bucket import FaultyBucket
     from resilient_tasks.testing.clock import VirtualClock
     from resilient_tasks.testing.events import RecordedEvents
     from resilient_tasks.testing.http import FaultyServer
+    from resilient_tasks.testing.proxy import FaultyProxy
     from resilient_tasks.testing.slack import FakeSlack
     from resilient_tasks.testing.smtp import MailServer
 
@@ -33,6 +35,21 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 
     with away_from_people():
         yield
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Add the number of unsent messages to the report of a failed test that has a fake server for messages."""
+    result = yield
+    report = result.get_result()  # type: ignore[attr-defined]  # pluggy's result
+    if report.when == "call" and report.failed and _RECEIVERS.intersection(getattr(item, "fixturenames", ())):
+        from resilient_tasks.testing.received import unsent  # noqa: PLC0415  # the plugin loads in every run
+
+        if waiting := unsent():
+            report.sections.append(("resilient_tasks", waiting))
+
+
+_RECEIVERS = frozenset({"resilient_slack", "resilient_smtp"})
 
 
 @pytest.fixture
@@ -93,6 +110,24 @@ def resilient_smtp() -> Iterator[MailServer]:
 
     with MailServer() as server, use_incidents(MemoryStore()):
         yield server
+
+
+@pytest.fixture
+def resilient_proxy() -> Iterator[Callable[..., FaultyProxy]]:
+    """A function that puts a proxy before a real server, such as a database: `resilient_proxy(5432).drop()`."""
+    from resilient_tasks.testing.proxy import FaultyProxy  # noqa: PLC0415  # as above
+
+    with ExitStack() as until:
+        yield lambda to_port, to_host="127.0.0.1": until.enter_context(FaultyProxy(to_port, to_host))
+
+
+@pytest.fixture
+def resilient_bucket() -> Iterator[FaultyBucket]:
+    """A bucket for fsspec that fails on request: `resilient_bucket.url`, `with resilient_bucket.full():`."""
+    from resilient_tasks.testing.bucket import FaultyBucket  # noqa: PLC0415  # as above
+
+    with FaultyBucket() as bucket:
+        yield bucket
 
 
 @pytest.fixture(scope="session")

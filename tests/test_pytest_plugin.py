@@ -140,7 +140,7 @@ def test_a_test_without_the_fixtures_is_unaffected(suite):
 
 def test_each_fixture_is_documented(pytester):
     shown = pytester.runpytest_subprocess("--fixtures", "-q", timeout=60).stdout.str()
-    for name in ("clock", "events", "api", "slack", "smtp", "prefect"):
+    for name in ("clock", "events", "api", "slack", "smtp", "proxy", "bucket", "prefect"):
         assert re.search(rf"resilient_{name}\b.*\n +\w+", shown), name
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import get_args
 
 from resilient_tasks.core.errors import PolicyError
@@ -42,6 +43,25 @@ def check_path(path: object, method: str) -> None:
     if "=" in path.partition("?")[2]:
         bare = path.partition("?")[0]
         raise PolicyError(f"{method}(path={path!r}) matches no request: a path has no query here; write {bare!r}")
+
+
+def numbers_and_share(on: object, share: object) -> tuple[int, ...] | float:
+    """Return the numbers of requests, or the share of them, that `fail` is to hit.
+
+    Raises:
+        PolicyError: both are given, or one is impossible.
+    """
+    if on is not None and share is not None:
+        raise PolicyError("fail(on=..., share=...) takes one of the two: call fail twice for both")
+    if on is None:
+        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
+            raise PolicyError(f"fail(share=...) is a probability from 0 to 1, not {share!r}: write share=0.2")
+        return float(share)
+    numbers = (on,) if isinstance(on, int) else tuple(on) if isinstance(on, Iterable) else ()
+    if not numbers or any(isinstance(number, bool) or not isinstance(number, int) or number < 1 for number in numbers):
+        msg = f"fail(on=...) is the number of a request, from 1 on, or several, not {on!r}: write on=2 or on=[2, 4]"
+        raise PolicyError(msg)
+    return numbers
 
 
 def check_faults(faults: tuple[object, ...]) -> None:

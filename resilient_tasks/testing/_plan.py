@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import fnmatch
+import itertools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from random import Random
 from typing import TypeAlias
 
 from resilient_tasks.core.parameters.arguments import answering
@@ -39,22 +41,43 @@ class FaultPlan:
         self._schedule = schedule
         # Each entry is called until it returns a fault, and is then removed.
         self._queue: list[tuple[str | None, Schedule]] = []
+        # Each of these is called with every request to its path.
+        self._standing: list[tuple[str | None, Schedule]] = []
         # Reentrant, so that a schedule may itself queue faults.
         self._plan_lock = threading.RLock()
 
     @answering("server.fail(Status(503))")
-    def fail(self, *faults: Fault, path: str | None = None) -> None:
-        """Queue faults for the next requests, one each, in order.
+    def fail(
+        self,
+        *faults: Fault,
+        path: str | None = None,
+        on: int | Iterable[int] | None = None,
+        share: float | None = None,
+        seed: int = 0,
+    ) -> None:
+        """Plan faults: for the next requests, for chosen ones, or for a random share.
 
         Args:
-            *faults: The faults.
+            *faults: The faults. By default the next requests meet one each, in order.
             path: Only requests to this path count, exact or as a shell pattern. None: all requests.
+            on: The number of the request, or of several, that meet the faults in order and then from the first one
+                again. 1 is the next request.
+            share: The probability with which each request meets one of the faults, from 0 to 1.
+            seed: Of the random numbers for `share`. The same seed hits the same requests.
 
         Raises:
-            PolicyError: An argument is not a fault, or no request can have such a path.
+            PolicyError: An argument is not a fault, no request can have such a path or number, or both `on` and
+                `share` are given.
         """
         _given.check_faults(faults)
-        self.fail_by(*(_always(fault) for fault in faults), path=path)
+        if on is None and share is None:
+            self.fail_by(*(_always(fault) for fault in faults), path=path)
+            return
+        _given.check_path(path, "fail")
+        chosen = _given.numbers_and_share(on, share)
+        choose = _on_numbers(faults, chosen) if isinstance(chosen, tuple) else _at_random(faults, chosen, seed)
+        with self._plan_lock:
+            self._standing.append((path, choose))
 
     @answering("server.fail_by(choose)")
     def fail_by(self, *choices: Schedule, path: str | None = None) -> None:
@@ -124,14 +147,31 @@ class FaultPlan:
 
     def _fault_for(self, request: Request) -> Fault | None:
         with self._plan_lock:
-            # Always called, and first: a schedule that counts requests must see every one.
+            # Always called, and first: what counts requests must see every one.
             scheduled = self._schedule(request) if self._schedule is not None else None
+            standing = [choose(request) for path, choose in self._standing if _is_at(request, path)]
             for index, (path, choose) in enumerate(self._queue):
-                here = path is None or fnmatch.fnmatchcase(request.path, path)
-                if here and (queued := choose(request)) is not None:
+                if _is_at(request, path) and (queued := choose(request)) is not None:
                     del self._queue[index]
                     return queued
-            return scheduled
+            return next((fault for fault in standing if fault is not None), scheduled)
+
+
+def _is_at(request: Request, path: str | None) -> bool:
+    return path is None or fnmatch.fnmatchcase(request.path, path)
+
+
+def _on_numbers(faults: Sequence[Fault], numbers: Sequence[int]) -> Schedule:
+    """Return what gives the requests with these numbers a fault each."""
+    by_number = dict(zip(sorted(numbers), itertools.cycle(faults), strict=False))
+    count = itertools.count(1)
+    return lambda _: by_number.get(next(count))
+
+
+def _at_random(faults: Sequence[Fault], share: float, seed: int) -> Schedule:
+    """Return what gives a share of the requests one of the faults."""
+    random = Random(seed)
+    return lambda _: random.choice(faults) if random.random() < share else None
 
 
 def _always(fault: Fault) -> Schedule:

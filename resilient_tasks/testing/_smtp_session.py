@@ -1,4 +1,4 @@
-"""SMTP sessions by aiosmtpd, with a certificate by trustme: what a session keeps, and how it fails on request."""
+"""SMTP sessions by aiosmtpd: what a session keeps, and how it fails on request."""
 
 from __future__ import annotations
 
@@ -10,11 +10,8 @@ import threading
 from collections.abc import Coroutine
 from functools import partial
 from hmac import compare_digest
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, AnyStr, TypeVar
 
-import trustme
 from aiosmtpd.smtp import MISSING, SMTP, AuthResult, Envelope, TLSSetupException
 from aiosmtpd.smtp import Session as State
 
@@ -24,27 +21,6 @@ from resilient_tasks.testing.smtp import Mail, MailServer, Refusal, Stage, Vanis
 
 _LARGEST_MESSAGE = 10 * 1024 * 1024
 _Result = TypeVar("_Result")
-
-
-class Certificate:
-    """A fresh certificate for a local server: no key is stored, and none expires during a test.
-
-    Attributes:
-        authority: The PEM file for clients to trust.
-        context: TLS for the server.
-    """
-
-    def __init__(self) -> None:
-        self._folder = TemporaryDirectory(prefix="resilient-smtp-")
-        authority = trustme.CA()
-        self.authority = Path(self._folder.name, "authority.pem")
-        authority.cert_pem.write_to_path(str(self.authority))
-        self.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        authority.issue_cert("localhost", HOST).configure_cert(self.context)
-
-    def delete(self) -> None:
-        """Delete the file."""
-        self._folder.cleanup()
 
 
 class Listeners:

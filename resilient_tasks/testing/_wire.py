@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import socket
@@ -11,13 +12,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler
 from socketserver import ThreadingTCPServer
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from resilient_tasks.testing.faults import Drip, Fault, Hang, Incomplete, Reset, Slow
+from resilient_tasks.testing.faults import Drip, Fault, Hang, Incomplete, Overlong, Reset, Slow
+
+if TYPE_CHECKING:
+    import ssl
 
 # Closing a socket with this option drops what is unsent and sends RST instead of FIN.
 _LINGER_ZERO = struct.pack("ii", 1, 0)
@@ -25,6 +29,10 @@ _DRIPS_PER_SECOND = 20
 HOST = "127.0.0.1"
 # How often the accepting thread checks whether to stop.
 _POLL_SECONDS = 0.02
+
+
+#: What a handler may return as the body of a response.
+Body: TypeAlias = bytes | str | dict[str, Any] | list[Any]
 
 
 @dataclass(frozen=True)
@@ -68,28 +76,32 @@ class Response:
     """A handler's response.
 
     Attributes:
-        body: Bytes, or text to send as UTF-8.
+        body: Bytes, text to send as UTF-8, or a dict or list to send as JSON.
         status: The HTTP status.
         content_type: The body's media type.
         headers: Further headers.
 
     Raises:
-        TypeError: The body is neither bytes nor text.
+        TypeError: The body is none of these, or holds a value that JSON does not have.
     """
 
-    body: bytes | str = b""
+    body: Body = b""
     status: int = 200
     content_type: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if isinstance(self.body, dict | list):
+            object.__setattr__(self, "body", json.dumps(self.body))
         if not isinstance(self.body, bytes | str):
-            raise TypeError(f"A body is bytes or text, not {type(self.body).__name__}: pass json.dumps(...) of it.")
+            kind = type(self.body).__name__
+            msg = f"A body is bytes, text, or a dict or list to send as JSON, not {kind}: pass json.dumps(...) of it."
+            raise TypeError(msg)
 
     @property
     def payload(self) -> bytes:
         """The body in bytes, as it is sent."""
-        return self.body.encode() if isinstance(self.body, str) else self.body
+        return self.body if isinstance(self.body, bytes) else str(self.body).encode()
 
 
 #: Takes the request, and a function that returns whether the client has left.
@@ -112,6 +124,13 @@ def reserve(port: int = 0) -> socket.socket:
     return held
 
 
+def reset(connection: socket.socket) -> None:
+    """Close a connection with a TCP reset: unsent data is dropped, and RST is sent instead of FIN."""
+    with contextlib.suppress(OSError):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
+    connection.close()
+
+
 class HTTPListener(ThreadingTCPServer):
     """Passes each request to `answer`, and performs the fault and response that it returns.
 
@@ -127,9 +146,12 @@ class HTTPListener(ThreadingTCPServer):
     block_on_close = False
     request_queue_size = 128
 
-    def __init__(self, port: int, answer: Answer, next_number: Callable[[], int]) -> None:
+    def __init__(
+        self, port: int, answer: Answer, next_number: Callable[[], int], tls: ssl.SSLContext | None = None
+    ) -> None:
         self.answer = answer
         self.next_number = next_number
+        self.tls = tls
         self.stopping = threading.Event()
         self._connections: set[socket.socket] = set()
         self._lock = threading.Lock()
@@ -156,6 +178,14 @@ class HTTPListener(ThreadingTCPServer):
         with self._lock:
             self._connections.add(request)
         super().process_request(request, client_address)
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        if self.tls is None:
+            super().finish_request(request, client_address)
+            return
+        # Here, and not where connections are accepted: a slow or refused handshake must not delay the others.
+        with self.tls.wrap_socket(request, server_side=True) as secure:
+            super().finish_request(secure, client_address)
 
     def close_request(self, request: Any) -> None:
         with self._lock:
@@ -221,7 +251,7 @@ class _Connection(BaseHTTPRequestHandler):
         before = self.connection.gettimeout()
         self.connection.settimeout(0)
         try:
-            return not self.connection.recv(1, socket.MSG_PEEK)
+            return not socket.socket.recv(self.connection, 1, socket.MSG_PEEK)  # below TLS, which cannot peek
         except BlockingIOError:
             return False
         except OSError:  # it reset the connection
@@ -240,6 +270,13 @@ class _Connection(BaseHTTPRequestHandler):
                 self._reset()
             case Incomplete(keep):
                 self._send_part(response, int(keep * len(body)))
+            case Overlong(announced):
+                closing = replace(response, headers={**response.headers, "Connection": "close"})
+                self._send_head(closing, int(announced * len(body)))
+                self.wfile.write(body)
+            case Drip(bytes_per_second, "head"):
+                self._drip(self._head(response), bytes_per_second)
+                self.wfile.write(body)
             case Drip(bytes_per_second):
                 self._send_head(response, len(body))
                 self._drip(body, bytes_per_second)
@@ -257,6 +294,16 @@ class _Connection(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
 
+    def _head(self, response: Response) -> bytes:
+        """Return the status line and the headers, as `_send_head` sends them."""
+        connection, head = self.wfile, io.BytesIO()
+        self.wfile = head
+        try:
+            self._send_head(response, len(response.payload))
+        finally:
+            self.wfile = connection
+        return head.getvalue()
+
     def _send_part(self, response: Response, count: int) -> None:
         # An empty body is announced as one byte: otherwise the client would have received all of it.
         self._send_head(response, max(len(response.payload), 1))
@@ -272,7 +319,5 @@ class _Connection(BaseHTTPRequestHandler):
                 return
 
     def _reset(self) -> None:
-        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
-        # Closed by its descriptor: the files that http.server opened on the socket would keep it open, and
-        # socketserver would send an orderly FIN first.
-        socket.close(self.connection.detach())
+        # The files that http.server opened on the socket would keep it open, so it goes by its descriptor.
+        reset(socket.socket(fileno=self.connection.detach()))

@@ -3,16 +3,16 @@
 A fault only describes *what* happens. `resilient_tasks.testing.http.FaultyServer` performs it on a real socket, so
 a client meets the same errors as in production: a reset connection is a TCP reset, a hang is silence.
 
-`Status`, `Refused` and `Hang` replace the server's handler, which does not run. With every other fault the handler
-has run and its side effects have happened, although the client may not know: the case in which a retry does the work
-twice.
+`Status`, `Refused`, `RedirectLoop` and `Hang` replace the server's handler, which does not run. With every other fault
+the handler has run and its side effects have happened, although the client may not know: the case in which a retry does
+the work twice.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.parameters import durations
@@ -110,6 +110,66 @@ class Incomplete:
         _require_part("Incomplete", self.keep)
 
 
+@answering("Overlong(0.5)")
+@dataclass(frozen=True)
+class Overlong:
+    """Announces a part of the body, but sends all of it: the client ends its read early, without an error.
+
+    Attributes:
+        announced: The fraction of the body that is announced, from 0 up to but not including 1.
+
+    Raises:
+        ValueError: The fraction lies outside that range.
+    """
+
+    name: ClassVar[str] = "overlong"
+    announced: float = 0.5
+
+    def __post_init__(self) -> None:
+        _require_part("Overlong", self.announced)
+
+
+@answering("BrokenGzip()")
+@dataclass(frozen=True)
+class BrokenGzip:
+    """Declares the body to be compressed by gzip, and sends compressed data that no client can decompress."""
+
+    name: ClassVar[str] = "broken_gzip"
+
+
+@answering('WrongType("text/html")')
+@dataclass(frozen=True)
+class WrongType:
+    """Sends the true body under another media type.
+
+    Attributes:
+        content_type: The media type that is sent.
+
+    Raises:
+        ValueError: The media type is not a text.
+    """
+
+    name: ClassVar[str] = "wrong_type"
+    content_type: str = "text/html; charset=utf-8"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.content_type, str) or "/" not in self.content_type:
+            raise PolicyError(
+                f"WrongType(content_type) is a media type such as 'text/html', not {self.content_type!r}."
+            )
+
+
+@answering("RedirectLoop()")
+@dataclass(frozen=True)
+class RedirectLoop:
+    """Redirects (302) to the same path again and again; a client that follows gives up by itself.
+
+    The requests that follow the first one meet no other fault.
+    """
+
+    name: ClassVar[str] = "redirect_loop"
+
+
 @answering("Hang(5)")
 @dataclass(frozen=True)
 class Hang:
@@ -136,22 +196,26 @@ class Hang:
 @answering("Drip(10)")
 @dataclass(frozen=True)
 class Drip:
-    """Sends the body slowly but steadily: each read is quick, the whole response is not.
+    """Sends the head or the body slowly but steadily: each read is quick, the whole response is not.
 
     Attributes:
         bytes_per_second: The pace, above 0.
+        part: `"body"`, or `"head"` for the status line and the headers; the rest is sent at once.
 
     Raises:
-        ValueError: The pace is not above 0.
+        ValueError: The pace is not above 0, or there is no such part.
     """
 
     name: ClassVar[str] = "drip"
     bytes_per_second: float
+    part: Literal["body", "head"] = "body"
 
     def __post_init__(self) -> None:
         pace = self.bytes_per_second
         if isinstance(pace, bool) or not isinstance(pace, int | float) or not pace > 0:
             raise PolicyError(f"Drip needs a pace above 0 bytes a second, not {pace!r}: see Hang.")
+        if self.part not in ("body", "head"):
+            raise PolicyError(f'Drip(part=...) is "body" or "head", not {self.part!r}.')
 
 
 @answering("Slow(2)")
@@ -207,7 +271,21 @@ class Corrupt:
             raise PolicyError(f"Corrupt(transform) is a function from the body to another, not {self.transform!r}.")
 
 
-Fault: TypeAlias = Status | Reset | Truncate | Incomplete | Hang | Drip | Slow | Refused | Corrupt
+Fault: TypeAlias = (
+    Status
+    | Reset
+    | Truncate
+    | Incomplete
+    | Overlong
+    | BrokenGzip
+    | WrongType
+    | RedirectLoop
+    | Hang
+    | Drip
+    | Slow
+    | Refused
+    | Corrupt
+)
 
 
 def break_json(body: bytes) -> bytes:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gzip
 import itertools
 import json
 import threading
@@ -28,17 +29,31 @@ from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.parameters.arguments import answering
 from resilient_tasks.testing import _given
 from resilient_tasks.testing._plan import FaultPlan, Schedule
-from resilient_tasks.testing._wire import HOST, HTTPListener, Request, Response, reserve
-from resilient_tasks.testing.faults import Corrupt, Fault, Hang, Refused, Status, Truncate
+from resilient_tasks.testing._wire import HOST, Body, HTTPListener, Request, Response, reserve
+from resilient_tasks.testing.faults import (
+    BrokenGzip,
+    Corrupt,
+    Fault,
+    Hang,
+    RedirectLoop,
+    Refused,
+    Status,
+    Truncate,
+    WrongType,
+)
 from resilient_tasks.testing.isolation import open_to
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["FaultyServer", "Handler", "Request", "Response", "Schedule", "Served"]
+    from resilient_tasks.testing._certificates import Validity
 
-Handler: TypeAlias = Callable[[Request], Response | bytes | str]
+__all__ = ["Body", "FaultyServer", "Handler", "Https", "Request", "Response", "Schedule", "Served"]
+
+Handler: TypeAlias = Callable[[Request], Response | Body]
 _TEXT = "text/plain; charset=utf-8"
+#: Marks the requests with which a client follows a redirect loop.
+_LOOP = "redirected-by-faulty-server"
 
 
 @dataclass(frozen=True)
@@ -54,6 +69,14 @@ class Served(Request):
     fault: str | None
     status: int | None
     left: bool
+
+
+@dataclass(frozen=True)
+class Https:
+    """A server over TLS: its address, and the file with the authority that clients are to trust."""
+
+    url: str
+    ca: Path
 
 
 class FaultyServer(FaultPlan):
@@ -156,6 +179,33 @@ class FaultyServer(FaultPlan):
         finally:
             self.start()
 
+    @contextlib.contextmanager
+    def https(self, certificate: Validity = "valid") -> Iterator[Https]:
+        """Serve the same paths, with the same faults, over TLS for the length of a with block.
+
+        Args:
+            certificate: `"valid"`, `"expired"`, `"other_host"` (issued to another host), or `"untrusted"` (`ca` is
+                another authority's).
+
+        Raises:
+            PolicyError: There is no such certificate.
+            ModuleNotFoundError: The extra `testing` is not installed.
+            RuntimeError: The server is not running.
+        """
+        if self._listener is None:
+            raise RuntimeError("The server is not running: start it before it serves over TLS.")
+        try:
+            from resilient_tasks.testing._certificates import Certificate  # noqa: PLC0415  # needs an extra
+        except ModuleNotFoundError as error:
+            sentence = "https() needs trustme: pip install 'resilient-tasks[testing]'"
+            raise ModuleNotFoundError(sentence, name=error.name) from error
+        issued = Certificate(certificate)
+        with contextlib.ExitStack() as until:
+            until.callback(issued.delete)
+            listener = HTTPListener(0, self._answer, lambda: next(self._numbers), issued.context)
+            until.callback(listener.stop)
+            yield Https(f"https://localhost:{listener.port}", issued.authority)
+
     @property
     def port(self) -> int:
         """The port.
@@ -186,28 +236,33 @@ class FaultyServer(FaultPlan):
     def serve(
         self,
         path: str,
-        body: bytes | str | Handler,
+        body: Body | Handler,
         content_type: str = "application/json",
         headers: Mapping[str, str] | None = None,
+        *,
+        status: int = 200,
     ) -> None:
         """Answer requests for a path, whatever the method; this replaces what was served there before.
 
         Args:
             path: The exact path, beginning with a slash, without a query.
-            body: The body, or a function of the request that returns the body or a whole `Response`.
+            body: Bytes, text, a dict or list to send as JSON, or a function of the request that returns one of these
+                or a whole `Response`.
             content_type: The body's media type, unless the function returns a `Response`.
             headers: Further headers, unless the function returns a `Response`.
+            status: The HTTP status, unless the function returns a `Response`.
 
         Raises:
-            TypeError: The body is neither bytes nor text nor a function.
-            ValueError: The path does not begin with a slash.
+            TypeError: The body is none of these.
+            ValueError: The path does not begin with a slash, or the status would not end the request.
         """
         if path is None or path[:1] in ("*", "["):
             raise PolicyError(f"serve(path) is one exact path, such as '/flights', not {path!r}: see handler=.")
         _given.check_path(path, "serve")
+        Status(status)  # checks it
 
-        def respond(given: Response | bytes | str) -> Response:
-            return given if isinstance(given, Response) else Response(given, 200, content_type, headers or {})
+        def respond(given: Response | Body) -> Response:
+            return given if isinstance(given, Response) else Response(given, status, content_type, headers or {})
 
         if callable(body):
             self._routes[path] = lambda request: respond(body(request))
@@ -217,7 +272,7 @@ class FaultyServer(FaultPlan):
 
     def _answer(self, request: Request, has_left: Callable[[], bool]) -> tuple[Fault | None, Response]:
         try:
-            fault = self._fault_for(request)
+            fault = RedirectLoop() if _LOOP in request.query else self._fault_for(request)
             response = self._respond(fault, request)
         except Exception:
             fault, response = None, Response(traceback.format_exc(), 500, _TEXT)
@@ -238,15 +293,11 @@ class FaultyServer(FaultPlan):
             case Refused():
                 location = f"http://{HOST}:{self._refusing_port}{quote(request.path)}"
                 return Response(b"", 307, _TEXT, {"Location": location})
+            case RedirectLoop():
+                return Response(b"", 302, _TEXT, {"Location": f"{quote(request.path)}?{_LOOP}=1"})
             case Hang():
                 return Response()
-        response = self._handle(request)
-        match fault:
-            case Truncate(keep):
-                return replace(response, body=response.payload[: int(keep * len(response.payload))])
-            case Corrupt(transform):
-                return replace(response, body=transform(response.payload))
-        return response
+        return _changed(self._handle(request), fault)
 
     def _handle(self, request: Request) -> Response:
         handler = self._routes.get(request.path, self._handler)
@@ -264,6 +315,22 @@ class FaultyServer(FaultPlan):
                 line = json.dumps({name: getattr(served, name) for name in shown})
                 with self._log.open("a", encoding="utf-8") as log:
                     log.write(line + "\n")
+
+
+def _changed(response: Response, fault: Fault | None) -> Response:
+    """Return the response that a client gets with a fault that changes its content."""
+    body = response.payload
+    match fault:
+        case Truncate(keep):
+            return replace(response, body=body[: int(keep * len(body))])
+        case Corrupt(transform):
+            return replace(response, body=transform(body))
+        case WrongType(content_type):
+            return replace(response, content_type=content_type)
+        case BrokenGzip():
+            broken = gzip.compress(body)[:10] + b"\xff" * max(len(body), 1)  # the head is right, the data is not
+            return replace(response, body=broken, headers={**response.headers, "Content-Encoding": "gzip"})
+    return response
 
 
 def _retry_after(value: float | str | None) -> dict[str, str]:

@@ -30,6 +30,7 @@ from resilient_tasks.testing import _given
 from resilient_tasks.testing import _slack_rules as rules
 from resilient_tasks.testing.faults import Drip, Fault, Status, checked_retry_after
 from resilient_tasks.testing.http import FaultyServer, Request, Response, Schedule
+from resilient_tasks.testing.received import Verdict, only
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -84,6 +85,15 @@ class SlackMessage:
         """
         of_bot = self.metadata.get("event_payload", {}).get("key")
         return str(of_bot or next((block["block_id"] for block in self.blocks[:1] if "block_id" in block), ""))
+
+    def was_edited_to(self, text: str) -> Verdict:
+        """Return whether an edit made the message contain `text`, which it did not contain before."""
+        before = [version for version in self.history if text not in version.full_text]
+        if not self.history:
+            return Verdict(f"the message was never edited: {self.full_text!r}")
+        if text not in self.full_text:
+            return Verdict(f"its latest version is {self.full_text!r}")
+        return Verdict("" if before else f"every version contains {text!r}")
 
     @property
     def calls(self) -> list[str]:
@@ -148,6 +158,15 @@ class FakeSlack(FaultyServer):
         """Every message, oldest first, each in its latest version."""
         with self._messages_lock:
             return list(self._messages)
+
+    def message(self, containing: str = "") -> SlackMessage:
+        """Return the only message, or the only one that contains a text.
+
+        Raises:
+            AssertionError: There is none, or there are several. The error lists them, and the messages that still wait
+                to be sent.
+        """
+        return only(self.messages, containing, lambda message: message.full_text)
 
     def texts(self) -> list[str]:
         """Return the text of each message, including its blocks: see `SlackMessage.full_text`."""

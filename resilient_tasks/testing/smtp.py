@@ -32,11 +32,13 @@ from resilient_tasks.testing import _given
 from resilient_tasks.testing._wire import HOST, reserve
 from resilient_tasks.testing.faults import Drip, Hang
 from resilient_tasks.testing.isolation import open_to
+from resilient_tasks.testing.received import only
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from resilient_tasks.testing._smtp_session import Certificate, Listeners
+    from resilient_tasks.testing._certificates import Certificate
+    from resilient_tasks.testing._smtp_session import Listeners
 
 #: The stage of a session at which a refusal is sent: in place of the greeting, or in answer to a command or a message.
 Stage: TypeAlias = Literal["connect", "starttls", "auth", "mail", "rcpt", "data", "message"]
@@ -146,7 +148,8 @@ class MailServer:
             raise RuntimeError(f"The server is already running on port {self.port}: stop it before starting it again.")
         try:
             # An extra. Imported here, so that only mail servers pay for it.
-            from resilient_tasks.testing._smtp_session import Certificate, Listeners  # noqa: PLC0415
+            from resilient_tasks.testing._certificates import Certificate  # noqa: PLC0415
+            from resilient_tasks.testing._smtp_session import Listeners  # noqa: PLC0415
         except ModuleNotFoundError as error:
             needs = "MailServer, and the fixture resilient_smtp, need aiosmtpd and trustme"
             raise ModuleNotFoundError(f"{needs}: pip install 'resilient-tasks[testing]'", name=error.name) from error
@@ -234,6 +237,15 @@ class MailServer:
     def tls(self) -> dict[str, Any]:
         """The arguments of `Email` to send through `tls_port`."""
         return {"host": HOST, "port": self.tls_port, "security": "tls", **self._access}
+
+    def message(self, containing: str = "") -> Mail:
+        """Return the only message, or the only one whose subject or text contains a text.
+
+        Raises:
+            AssertionError: There is none, or there are several. The error lists them, and the messages that still wait
+                to be sent.
+        """
+        return only(self.messages, containing, lambda mail: f"{mail.subject}\n{mail.text}")
 
     @property
     def messages(self) -> list[Mail]:

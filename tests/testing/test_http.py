@@ -110,9 +110,9 @@ def test_a_path_without_a_slash_is_refused_with_the_remedy(server):
 
 
 def test_a_body_that_is_not_text_is_refused_with_the_remedy(server, client):
-    with pytest.raises(TypeError, match=r"not dict: pass json.dumps"):
-        server.serve("/rows", {"rows": []})
-    server.serve("/rows", lambda request: {"rows": []})
+    with pytest.raises(TypeError, match=r"not tuple: pass json.dumps"):
+        server.serve("/rows", ())
+    server.serve("/rows", lambda request: ())
     assert "pass json.dumps" in client.get("/rows").text
 
 

@@ -319,7 +319,7 @@ def test_a_stopped_server_deletes_its_certificate_and_can_be_started_again(serve
 
 def test_without_its_packages_the_error_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "trustme", None)
-    monkeypatch.delitem(sys.modules, "resilient_tasks.testing._smtp_session", raising=False)
+    monkeypatch.delitem(sys.modules, "resilient_tasks.testing._certificates", raising=False)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'resilient-tasks\[testing\]'"):
         MailServer().start()
 

@@ -73,7 +73,7 @@ REFUSED = [
     (lambda: API.serve("/api/flights?month=07", "[]"), "write '/api/flights'"),
     (lambda: API.serve("*", "[]"), "one exact path"),
     (lambda: API.serve("/flights"), 'write server.serve("/flights", "[]")'),
-    (lambda: API.serve("/flights", [1]), "pass json.dumps(...) of it"),
+    (lambda: API.serve("/flights", (1, 2)), "pass json.dumps(...) of it"),
     (lambda: FaultyServer(handler="[]"), "handler is a function of the request"),
     (lambda: FaultyServer(schedule=[Status(503)]), "schedule is a function of the request"),
     (lambda: Status("503"), "use a code from 200 to 599"),
