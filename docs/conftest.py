@@ -31,7 +31,10 @@ from resilient_tasks.testing import VirtualClock, use_clock
 DOCS = Path(__file__).resolve().parent
 HERE = "127.0.0.1:"
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-FIXTURES = tuple(f"resilient_{name}" for name in ("clock", "events", "api", "slack", "smtp", "proxy", "bucket", "prefect"))
+FIXTURES = tuple(
+    f"resilient_{name}"
+    for name in ("clock", "events", "api", "slack", "smtp", "proxy", "bucket", "prefect", "prefect_memory")
+)
 
 Namespace = dict[str, Any]
 

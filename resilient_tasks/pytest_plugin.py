@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from tempfile import mkdtemp
-from typing import TYPE_CHECKING
+from pathlib import Path
+from tempfile import TemporaryDirectory, mkdtemp
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from resilient_tasks.testing.clock import VirtualClock
     from resilient_tasks.testing.events import RecordedEvents
     from resilient_tasks.testing.http import FaultyServer
+    from resilient_tasks.testing.prefect_api import PrefectApi
     from resilient_tasks.testing.proxy import FaultyProxy
     from resilient_tasks.testing.slack import FakeSlack
     from resilient_tasks.testing.smtp import MailServer
@@ -33,15 +37,29 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
         return
     from resilient_tasks.testing.isolation import away_from_people  # noqa: PLC0415  # the plugin loads in every run
 
-    with away_from_people():
+    with away_from_people(), _without_a_server_of_its_own():
+        yield
+
+
+@contextmanager
+def _without_a_server_of_its_own() -> Iterator[None]:
+    """Keep Prefect from starting a server, in the user's own profile, for a test that has no API."""
+    with pytest.MonkeyPatch.context() as environment, ExitStack() as until:
+        environment.setenv("PREFECT_SERVER_EPHEMERAL_ENABLED", "false")
+        if settings := sys.modules.get("prefect.settings"):  # it has read its environment already
+            until.enter_context(settings.temporary_settings({settings.PREFECT_SERVER_EPHEMERAL_ENABLED: False}))
         yield
 
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """Add the number of unsent messages to the report of a failed test that has a fake server for messages."""
+    """Add a hint to the report of a failed test: that messages are unsent, or that a fixture is missing."""
     result = yield
     report = result.get_result()  # type: ignore[attr-defined]  # pluggy's result
+    if report.failed and "No Prefect API URL provided" in report.longreprtext:
+        report.sections.append(
+            ("resilient_tasks", "a task or flow needs resilient_prefect_memory, or resilient_prefect")
+        )
     if report.when == "call" and report.failed and _RECEIVERS.intersection(getattr(item, "fixturenames", ())):
         from resilient_tasks.testing.received import unsent  # noqa: PLC0415  # the plugin loads in every run
 
@@ -145,12 +163,51 @@ def resilient_prefect() -> Iterator[str]:
         # that holds the lock needs the loop.
         if os.name == "posix":  # elsewhere a file name may not contain a colon
             environment.setattr(utilities, "mkdtemp", lambda: mkdtemp(suffix=":memory:"))
+        with utilities.prefect_test_harness(server_startup_timeout=_STARTUP), _settings_for_tests():
+            yield str(settings.PREFECT_API_URL.value())
+
+
+@pytest.fixture
+def resilient_prefect_memory() -> Iterator[PrefectApi]:
+    """An empty Prefect API in memory, where a task takes milliseconds: `.flow_runs`, `.task_runs`, `.states_of(id)`."""
+    from prefect import settings  # noqa: PLC0415  # seconds to import
+    from prefect.events.worker import EventsWorker  # noqa: PLC0415
+
+    from resilient_tasks.testing.prefect_api import PrefectApi  # noqa: PLC0415
+
+    def send_events() -> None:
+        # This also ends the worker, which would be kept with the connection to its first server.
+        EventsWorker.drain_all(timeout=_STARTUP, at_exit=False)
+
+    with PrefectApi(send_events) as api, TemporaryDirectory(prefix="resilient-tasks-") as home:
+        in_memory = {
+            settings.PREFECT_API_URL: api.url,
+            settings.PREFECT_HOME: home,  # for results that tasks persist
+            settings.PREFECT_LOGGING_TO_API_ENABLED: False,
+        }
+        send_events()
+        with _settings_for_tests(in_memory):
+            yield api
+            send_events()
+
+
+@contextmanager
+def _settings_for_tests(more: Mapping[Any, Any] = MappingProxyType({})) -> Iterator[None]:
+    from prefect import settings  # noqa: PLC0415  # seconds to import
+
+    from resilient_tasks.testing.prefect_api import CERTIFICATE  # noqa: PLC0415
+
+    with TemporaryDirectory(prefix="resilient-tasks-") as folder:
+        certificate = Path(folder, "certificate.pem")
+        certificate.write_text(CERTIFICATE)
         for_tests = {
             # The heartbeat thread delays the end of a flow run by up to a second, and tests do not need it.
             settings.PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
+            # Prefect reads the certificates for each run, although the URL is not HTTPS.
+            settings.PREFECT_API_SSL_CERT_FILE: str(certificate),
         }
-        with utilities.prefect_test_harness(server_startup_timeout=_STARTUP), settings.temporary_settings(for_tests):
-            yield str(settings.PREFECT_API_URL.value())
+        with settings.temporary_settings({**for_tests, **more}):
+            yield
 
 
 @contextmanager

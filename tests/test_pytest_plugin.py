@@ -138,9 +138,29 @@ def test_a_test_without_the_fixtures_is_unaffected(suite):
     """).assert_outcomes(passed=1)
 
 
+def test_a_flow_without_an_api_is_refused_at_once_with_a_hint(suite):
+    done = suite("""
+        from prefect import flow
+
+        @flow
+        def monthly():
+            return 1
+
+        def test_without(resilient_clock):
+            assert monthly() == 1
+
+        def test_with(resilient_clock, resilient_prefect_memory):
+            assert monthly() == 1
+            assert [run["state_name"] for run in resilient_prefect_memory.flow_runs] == ["Completed"]
+    """)
+    done.assert_outcomes(passed=1, failed=1)
+    done.stdout.fnmatch_lines(["*No Prefect API URL provided*", "*a task or flow needs resilient_prefect_memory*"])
+    assert done.duration < 60
+
+
 def test_each_fixture_is_documented(pytester):
     shown = pytester.runpytest_subprocess("--fixtures", "-q", timeout=60).stdout.str()
-    for name in ("clock", "events", "api", "slack", "smtp", "proxy", "bucket", "prefect"):
+    for name in ("clock", "events", "api", "slack", "smtp", "proxy", "bucket", "prefect", "prefect_memory"):
         assert re.search(rf"resilient_{name}\b.*\n +\w+", shown), name
 
 

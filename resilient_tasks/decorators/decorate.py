@@ -140,6 +140,11 @@ def _decorate(fn: Callable[..., Any], options: PolicyOptions) -> Any:
             f"@resilient without a policy changes nothing about {plan.operation}: write @resilient(retry=3, timeout=20)"
         )
         warnings.warn(msg, UserWarning, stacklevel=_own_frames())
+    return wrapped(plan)
+
+
+def wrapped(plan: Plan) -> Any:
+    """Return the function of a plan inside its pipeline."""
     if streams.is_stream(plan.fn) and plan.pipeline.policies:
         return plan.owned_by(wrappers.stream(plan))
     return plan.owned_by(wrappers.wrapped(plan))

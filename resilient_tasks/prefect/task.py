@@ -7,7 +7,7 @@ import functools
 import inspect
 from collections.abc import Callable, Coroutine, Generator, Mapping
 from dataclasses import replace
-from types import CoroutineType
+from types import CoroutineType, MethodType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, cast, overload
 
 from prefect import tasks
@@ -24,8 +24,9 @@ from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome
 from resilient_tasks.core.parameters import callables
 from resilient_tasks.core.pipeline import Pipeline
 from resilient_tasks.decorators import decorate, misuse
-from resilient_tasks.decorators.decorate import Plan
+from resilient_tasks.decorators.decorate import Plan, Resilient
 from resilient_tasks.decorators.keywords import PolicyOptions
+from resilient_tasks.observe import logs
 from resilient_tasks.prefect import loops, methods, raising, runs, undocumented
 from resilient_tasks.prefect.futures import BackgroundFuture, warn_if_not_run
 from resilient_tasks.prefect.states import ReturnedFailures, StateSink, data_of, outcome_of_state
@@ -183,6 +184,18 @@ class ResilientTask(Task[P, R]):
             if result is None:
                 warn_if_not_run(self.plan.operation, args, kwargs)
             return data_of(result)
+
+    @property
+    def plain(self) -> Resilient[P, R]:
+        """The function with the same policies, without Prefect: no run, no states, no server.
+
+        A call is retried, validated and degraded as in a task; `plain.outcome(...)` returns the outcome.
+        """
+        logs.install()
+        fn: Callable[..., Any] = self.fn
+        for bound_to in methods.binding_of(fn).values():
+            fn = MethodType(fn, bound_to)
+        return decorate.wrapped(replace(self.plan, fn=fn, owner=None))  # type: ignore[no-any-return]
 
     def apply_async(self, *args: Any, **kwargs: Any) -> PrefectDistributedFuture[R]:
         """Have a task worker run this task, as Prefect's `apply_async`; `delay` calls this too."""
