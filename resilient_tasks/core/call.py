@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Proceed = Callable[["Call"], Coroutine[Any, Any, "Outcome[Any]"]]
 
 NEVER = float("inf")
+_UNKNOWN = float("nan")
 
 #: The call whose function runs in this context.
 running: contextvars.ContextVar[Call | None] = contextvars.ContextVar("resilient_tasks.call", default=None)
@@ -155,7 +156,8 @@ class Work:
             not decided yet.
         thread: the thread that does this work, and that its limits interrupt.
         tried: the failed attempts, except the last, made before the pipeline was entered.
-        began: when the first attempt began, on the clock in use, if that was before the pipeline was entered.
+        began: when the first attempt began, on the clock in use, if that was before the pipeline was entered; NaN if
+            that is unknown.
         degraded: the last attempt in which a nested resilient call was degraded, so that its result builds on a
             stand-in; 0 if none.
     """
@@ -212,6 +214,8 @@ class Work:
     def resume_from(self, prior_outcome: Outcome[Any] | Later, permits: tuple[Permit, ...] = ()) -> Work:
         """Set the outcome of an attempt made before the pipeline, and the permits it had; return this work."""
         self.prior_outcome = prior_outcome
+        if self.began is None and not isinstance(prior_outcome, Later):
+            self.began = _UNKNOWN  # a call that succeeds does not ask for the time
         self._permits = (
             tuple(permit for permit in permits if permit.is_spent) if isinstance(prior_outcome, Later) else permits
         )
@@ -390,9 +394,15 @@ class Call:
         work = self.work
         if (work.sinks or bus.wants(event)) and not self.fenced:
             if failure is not None:
-                details = {**failure.about(), "of": reported_by(work.operation, failure.error), **details}
+                known = {"of": reported_by(work.operation, failure.error), "seconds": self.lasted()}
+                details = {**failure.about(), **known, **details}
             details.setdefault("attempt", self.attempt)
             bus.emit(event(operation=work.operation, call=work.id, **details), *work.sinks)
+
+    def lasted(self) -> float | None:
+        """Return the seconds since the call started; None if that is unknown."""
+        began = self.work.began
+        return None if began is not None and began != began else seconds_since(self.started)  # noqa: PLR0124  # NaN
 
     def mark_degraded(self, inside: str = "") -> None:
         """Record on this call and those around it that a nested call returned a stand-in.
@@ -444,6 +454,11 @@ class ParallelCall(Call):
         super().__init__(*args)
         self.is_limited = True  # it may be fenced at any time
         self.turn: float = -NEVER
+
+
+def seconds_since(began: float) -> float:
+    """Return the seconds since `began`, a time on the clock in use, to the microsecond."""
+    return max(0.0, round(clock.now() - began, 6))
 
 
 def remaining() -> float:

@@ -76,6 +76,9 @@ class LaterAttempts:
             due = clock.now() + seconds  # sinks take time, too
             if number == 1 and (host.current is not host.NONE or is_inside(frame)):
                 loops.report_if_nested(call.work, at_once=True)
-            call.emit(RetryScheduled, facts or Facts(error), attempts=self.attempts, delay=seconds)
+            about = facts or Facts(error)
+            call.emit(
+                RetryScheduled, about, attempts=self.attempts, delay=seconds, seconds=None
+            )  # its start is unknown
             seconds = max(0.0, due - clock.now())
         return tried + ((type(error), status),), seconds  # noqa: RUF005  # an unpacked tuple becomes a list first

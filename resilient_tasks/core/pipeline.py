@@ -277,7 +277,8 @@ class Pipeline:
             loops.report_if_nested(work)
         is_async = work.runtime is runtime.ASYNC
         limits = (NEVER, NEVER) if outer is None else inherited(outer, work.thread, is_async=is_async)
-        call = Call(work, outer, 1, clock.now() if work.began is None else work.began, *limits)
+        began = work.began
+        call = Call(work, outer, 1, clock.now() if began is None or began != began else began, *limits)  # noqa: PLR0124  # NaN
         try:
             outcome = await self._proceed(call)
         except Exception as error:  # raised by a policy, or by a predicate of the user's

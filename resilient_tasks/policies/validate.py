@@ -305,7 +305,7 @@ class Validate(Policy):
                 raise drift
         if not drifts:
             return None
-        call.emit(events.FallbackUsed, fallback="the result as it is", **about(drifts[0]))
+        call.emit(events.FallbackUsed, fallback="the result as it is", seconds=call.lasted(), **about(drifts[0]))
         return drifts[0]
 
     def _drift_of(self, call: Call, gate: Drift, part: Accepted, schema: Any) -> DriftDetected | None:

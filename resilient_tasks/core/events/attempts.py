@@ -8,7 +8,7 @@ from dataclasses import field
 from typing import ClassVar
 
 from resilient_tasks.core import wording
-from resilient_tasks.core.events.event import Event, FailureEvent, named
+from resilient_tasks.core.events.event import Event, FailureEvent, duration, named
 from resilient_tasks.core.wording import counted, label, number_of
 
 
@@ -44,7 +44,8 @@ class RetryStarted(Event):
 class RetryRecovered(Event):
     """Attempt number `attempt` succeeded after earlier failures; `errors` counts them by type.
 
-    `failures` counts them for messages: by HTTP status, or by type without one.
+    `failures` counts them for messages: by HTTP status, or by type without one. `seconds` is the duration of this
+    attempt.
     """
 
     name: ClassVar[str] = "retry.recovered"
@@ -52,6 +53,7 @@ class RetryRecovered(Event):
     attempts: int | None
     errors: Mapping[str, int]
     failures: Mapping[str, int] = field(default_factory=dict)
+    seconds: float | None = duration()
 
     def sentence(self) -> str:
         of = f" of {self.attempts}" if self.attempts else ""

@@ -46,6 +46,11 @@ def named(name: str) -> Any:
     return field(metadata={"name": name})
 
 
+def duration() -> Any:
+    """Define the field `seconds`: how long an attempt or a call took; None if its start is unknown."""
+    return field(default=None, metadata={"name": "duration_s", "if_known": True})
+
+
 #: Fields that this library fills, and `run`, which is the same for many events and is redacted separately.
 _CODE = frozenset({"call", "of", "attempt", "time", "kind", "policy", "action", "run"})
 _NUMBERS = frozenset({int, float, bool, type(None)})
@@ -246,7 +251,9 @@ class ErrorEvent(Event):
 class FailureEvent(ErrorEvent):
     """An event about a failed call or attempt.
 
-    If an inner call raised and reported the same error, `of` is the `call` of that event.
+    If an inner call raised and reported the same error, `of` is the `call` of that event. `seconds` is the time from
+    the start of the attempt, or of the call if the event is about a whole call; None if the start is unknown.
     """
 
     of: str | None = field(default=None, metadata={"name": "failure.of", "if_known": True})
+    seconds: float | None = duration()

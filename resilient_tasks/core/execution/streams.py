@@ -39,7 +39,7 @@ def items(pipeline: Pipeline, work: Work) -> Generator[Any, None, Outcome[Any]]:
         source.close()
     if safely.is_a(step.error, StopIteration):
         return Ok(step.error.value)
-    outcome = runtime.drive(_after_failure(pipeline, Call(work), step, any_yielded=any_yielded))
+    outcome = runtime.drive(_after_failure(pipeline, _whole(work, call), step, any_yielded=any_yielded))
     if not isinstance(outcome, Degraded):
         return outcome
     yield from outcome.value
@@ -61,7 +61,7 @@ async def async_items(pipeline: Pipeline, work: Work) -> AsyncGenerator[Any, Non
     finally:
         await source.aclose()
     if not safely.is_a(step.error, StopAsyncIteration):
-        (await _after_failure(pipeline, Call(work), step, any_yielded=True)).unwrap()
+        (await _after_failure(pipeline, _whole(work, call), step, any_yielded=True)).unwrap()
 
 
 def _call_of_steps(pipeline: Pipeline, work: Work, step: Callable[[], Any]) -> Call:
@@ -70,6 +70,11 @@ def _call_of_steps(pipeline: Pipeline, work: Work, step: Callable[[], Any]) -> C
     due = min(now + min(limits, default=NEVER), outer.deadline if outer else NEVER)
     how = runtime.ITEMS if work.runtime is runtime.SYNC else work.runtime
     return Call(work.changed(fn=step, args=(), kwargs={}, runtime=how), outer, 1, now, due)
+
+
+def _whole(work: Work, steps: Call) -> Call:
+    """Return the call of all steps together, without their limits."""
+    return Call(work, None, 1, steps.started)
 
 
 async def _next(call: Call) -> Outcome[Any]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, cast
 
 from resilient_tasks import safely
 from resilient_tasks.core import wording
-from resilient_tasks.core.call import NEVER, Permit
+from resilient_tasks.core.call import NEVER, Permit, seconds_since
 from resilient_tasks.core.classification.kinds import RETRIED_BY_DEFAULT
 from resilient_tasks.core.classification.matching import Matcher, On, ask, matcher
 from resilient_tasks.core.errors import ENDED_BY, PolicyError, PredicateError, ResultRejected, TimedOut
@@ -221,6 +221,7 @@ class Retry(Policy):
         failures: Failures = [(cls.__name__, status) for cls, status in call.work.tried]
         problems: dict[str, None] = {}
         attempt = len(failures) + 1
+        began: float | None = None  # of this attempt; the first one begins with the call
         while True:
             here = call.attempted(attempt)
             try:
@@ -230,7 +231,7 @@ class Retry(Policy):
             if self.on_result is not None:
                 outcome = self._judged(here, outcome)
             if not isinstance(outcome, Failed):
-                return outcome if attempt == 1 else self._recovered(here, outcome, failures)
+                return outcome if attempt == 1 else self._recovered(here, outcome, failures, began)
             facts = outcome.facts
             failures.append((facts.error_type, facts.http_status))
             state = _tenacity_state(here, outcome) if self._needs_tenacity else None
@@ -240,9 +241,9 @@ class Retry(Policy):
             except PredicateError as error:
                 outcome, reason = Failed(error), "Retry(on=...) is broken"
             if reason is not None:
-                return self._exhausted(here, outcome, reason, failures, problems)
+                return self._exhausted(here, outcome, reason, failures, problems, began)
             due = clock.now() + delay  # emitting the event takes time, too
-            here.emit(RetryScheduled, facts, attempts=self.attempts, delay=delay)
+            here.emit(RetryScheduled, facts, attempts=self.attempts, delay=delay, seconds=_lasted(here, began))
             let_go(outcome.error)
             del outcome, facts, state  # nothing may keep the failed attempt's arguments alive during the wait
             if delay > 0:
@@ -250,6 +251,7 @@ class Retry(Policy):
             else:
                 clock.check()
             attempt += 1
+            began = clock.now()
             call.emit(RetryStarted, attempts=self.attempts, attempt=attempt)
 
     def _judged(self, call: Call, outcome: Outcome[Any]) -> Outcome[Any]:
@@ -264,18 +266,25 @@ class Retry(Policy):
             return Failed(error)
         return Failed(ResultRejected(f"attempt {call.attempt} returned a result that is retried", result=outcome.value))
 
-    def _recovered(self, call: Call, outcome: Outcome[Any], failures: Failures) -> Outcome[Any]:
+    def _recovered(self, call: Call, outcome: Outcome[Any], failures: Failures, began: float | None) -> Outcome[Any]:
         if call.wants(RetryRecovered):
-            call.emit(RetryRecovered, attempts=self.attempts, **_counts(failures))
+            seconds = _lasted(call, began)
+            call.emit(RetryRecovered, attempts=self.attempts, seconds=seconds, **_counts(failures))
         return outcome if isinstance(outcome, Degraded | Failed) else Ok(outcome.value, call.attempt)
 
     def _exhausted(
-        self, call: Call, outcome: Failed, reason: str, failures: Failures, problems: Iterable[str]
+        self,
+        call: Call,
+        outcome: Failed,
+        reason: str,
+        failures: Failures,
+        problems: Iterable[str],
+        began: float | None,
     ) -> Failed:
         if call.attempt == 1 and reason == _NOT_RETRIED:
             return outcome  # not retried, so not given up
         tally = _counts(failures)
-        call.emit(RetryExhausted, outcome.facts, reason=reason, **tally)
+        call.emit(RetryExhausted, outcome.facts, reason=reason, seconds=_lasted(call, began), **tally)
         gave_up = f"{call.operation}: gave up after attempt {call.attempt} ({counted(tally['failures'])}): {reason}"
         for text in (*problems, gave_up):
             safely.note(outcome.error, text)
@@ -334,6 +343,19 @@ class Retry(Policy):
             )
             _report(call, f"Retry(stop=...) {describe(error.__cause__ or error)}: {what}", problems)
             return endless
+
+
+def _lasted(call: Call, began: float | None) -> float | None:
+    """Return the seconds that an attempt took; None if it is not known when it began.
+
+    Args:
+        call: the attempt.
+        began: when it began; None for the first attempt of this loop, which begins with the call.
+    """
+    if began is not None:
+        return seconds_since(began)
+    is_inner = call.attempt == 1 and call.parent is not None and call.parent.attempt > 1  # of a loop in a loop
+    return None if is_inner or call.attempt > 1 else call.lasted()
 
 
 def _report(call: Call, problem: str, problems: dict[str, None]) -> None:

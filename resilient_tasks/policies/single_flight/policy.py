@@ -309,7 +309,7 @@ def _emit_joined(call: Call, leader: str, began: float, outcome: str) -> None:
 
 
 def _emit_degraded(call: Call, stand_in: dict[str, Any], outcome: Degraded[Any]) -> None:
-    call.emit(FallbackUsed, **stand_in, **about(outcome.because))
+    call.emit(FallbackUsed, seconds=call.lasted(), **stand_in, **about(outcome.because))
 
 
 def _emit_alone(call: Call, reason: str) -> None:
