@@ -8,7 +8,7 @@ from pathlib import Path
 
 _FOLDER, _FILE = 0o700, 0o600
 #: The names of the library's own files there begin with these.
-_OURS = ("incidents.db", "last_good")
+_OURS = ("incidents.db", "last_good", "runs")
 
 
 def folder() -> Path:

@@ -76,9 +76,7 @@ class LaterAttempts:
             due = clock.now() + seconds  # sinks take time, too
             if number == 1 and (host.current is not host.NONE or is_inside(frame)):
                 loops.report_if_nested(call.work, at_once=True)
-            about = facts or Facts(error)
-            call.emit(
-                RetryScheduled, about, attempts=self.attempts, delay=seconds, seconds=None
-            )  # its start is unknown
+            about = {"attempts": self.attempts, "delay": seconds, "seconds": None}  # it is unknown when it began
+            call.emit(RetryScheduled, facts or Facts(error), **about)
             seconds = max(0.0, due - clock.now())
         return tried + ((type(error), status),), seconds  # noqa: RUF005  # an unpacked tuple becomes a list first

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +42,9 @@ class Settings:
         notify_deadline: seconds for one attempt to deliver a message.
         notify_cooldown: seconds in which further failures like the first are counted instead of sent.
         longest_retry_after: the longest wait, in seconds, if a service asks to wait.
+        events: where events of flow runs are written, as JSON lines: True means `runs` in the folder
+            `RESILIENT_TASKS_HOME` (`~/.resilient_tasks`), any other text is a folder, and False writes none. `"all"`
+            writes those of calls outside of runs, too.
         secrets: values, and patterns of values, that are redacted in everything that the library writes.
     """
 
@@ -56,8 +59,12 @@ class Settings:
     notify_deadline: float = 10.0
     notify_cooldown: float = 300.0
     longest_retry_after: float = 3600.0
+    events: bool | str = True
     secrets: tuple[Secret, ...] = field(default=(), repr=False)
 
+
+#: Called with the settings after each change, by what acts on one.
+listeners: list[Callable[[Settings], None]] = []
 
 #: Variables with our prefix that are not settings.
 _MORE_VARIABLES = ("HOME",)
@@ -106,6 +113,8 @@ def _parse(name: str, text: str, form: type) -> bool | float | str | tuple[str, 
         word = text.strip().lower()
         if word in _TRUE | _FALSE:
             return word in _TRUE
+        if name == "events":
+            return text
         msg = f"{_PREFIX}{name.upper()} must be one of true, false, 1, 0; it is {text!r}"
         raise PolicyError(msg)
     if form is float:
@@ -132,6 +141,7 @@ def configure(
     notify_deadline: Duration | None = None,
     notify_cooldown: Duration | None = None,
     longest_retry_after: Duration | None = None,
+    events: bool | str | os.PathLike[str] | None = None,
     secrets: Iterable[Secret] | None = None,
 ) -> Settings:
     """Change settings of this process, and return the settings now in force. All others stay.
@@ -151,6 +161,8 @@ def configure(
         notify_deadline: seconds for one attempt to deliver a message.
         notify_cooldown: seconds in which further failures like the first are counted instead of sent.
         longest_retry_after: the longest wait, in seconds, if a service asks to wait.
+        events: False writes no events of runs to files, a folder has them written there, and `"all"` writes those of
+            calls outside of runs, too. It is also put into the environment, for child processes.
         secrets: texts of at least 4 characters, and compiled patterns, to redact in everything that the library writes.
             They add to the earlier ones and to the values of the variables that `RESILIENT_TASKS_SECRETS` names.
 
@@ -183,6 +195,7 @@ def configure(
         "notify_deadline": _seconds("notify_deadline", notify_deadline),
         "notify_cooldown": _seconds("notify_cooldown", notify_cooldown),
         "longest_retry_after": _seconds("longest_retry_after", longest_retry_after),
+        "events": None if events is None else _place_of_events(events),
         "secrets": _secrets("added", current.secrets, () if secrets is None else secrets),
     }
     current = replace(current, **{name: value for name, value in changes.items() if value is not None})
@@ -191,6 +204,12 @@ def configure(
             os.environ[_PREFIX + name] = url
     if channels is not None:
         os.environ[_PREFIX + "CHANNELS"] = "true" if channels else "false"
+    if events is not None:
+        os.environ[_PREFIX + "EVENTS"] = (
+            current.events if isinstance(current.events, str) else str(current.events).lower()
+        )
+    for listener in listeners:
+        listener(current)
     return current
 
 
@@ -207,6 +226,15 @@ def _seconds(name: str, given: Duration | None) -> float | None:
         if given is None
         else core.parameters.durations.seconds(given, f"configure({name}=...)", zero=name in _ZERO)
     )
+
+
+def _place_of_events(given: Any) -> bool | str:
+    if isinstance(given, bool):
+        return given
+    place = os.fspath(given) if isinstance(given, str | os.PathLike) else None
+    if not place or not isinstance(place, str):
+        raise PolicyError(f'configure(events=...) is True, False, "all" or a folder, as text or a path, not {given!r}')
+    return place
 
 
 def _check_store(setting: str, given: Any) -> None:

@@ -17,7 +17,7 @@ from functools import cache
 from typing import Any
 
 from resilient_tasks import redaction
-from resilient_tasks.core import log_records
+from resilient_tasks.core import log_records, settings
 from resilient_tasks.core.events import Event, OfLevel, bus, run_ids
 from resilient_tasks.core.first_attempts import current_call
 from resilient_tasks.observe import lines
@@ -36,6 +36,16 @@ def install() -> None:
         _installed = True
         log_records.install(LOGGER)
         bus.subscribe(log_event, wants)
+        settings.listeners.append(_write_all)
+        _write_all(settings.current)
+
+
+def _write_all(now: settings.Settings) -> None:
+    """Write the events of all calls to files if the settings say so; an orchestrator has those of its runs written."""
+    if now.events == "all":
+        from resilient_tasks.observe import journal  # noqa: PLC0415  # few programs have it
+
+        journal.install()
 
 
 wants: OfLevel = OfLevel(LOGGER.isEnabledFor)

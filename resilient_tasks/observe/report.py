@@ -1,104 +1,85 @@
-"""The report of a run, computed from its events alone: calls that failed, were degraded or recovered."""
+"""The report of a run, computed from its events alone: what was not recovered, degraded and recovered."""
 
 from __future__ import annotations
 
 import html
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
+from typing import Any
 
-from resilient_tasks.core.events import (
-    ApiAway,
-    CallFailed,
-    Event,
-    FailureEvent,
-    FallbackUsed,
-    FlightAlone,
-    FlightJoined,
-    LastGoodUnavailable,
-    NotifyFailed,
-    NotifySent,
-    RateAdapted,
-    RetryRecovered,
-    RetryScheduled,
-    RowsInvalid,
-    RowsQuarantined,
-    TimeoutExceeded,
-    in_the_quarantine,
-    what_rules_warn_of,
-    why_and_where,
-)
-from resilient_tasks.core.events.attempts import place
-from resilient_tasks.core.shown import for_markdown, for_terminal
-from resilient_tasks.core.wording import age, calls_in, counted, number_of
+from resilient_tasks.core.events import ApiAway, Event, NotifySent, why_and_where
+from resilient_tasks.core.shown import for_terminal
+from resilient_tasks.core.wording import calls_in, number_of
+from resilient_tasks.observe import report_words
+from resilient_tasks.observe.report_kept import Named
+from resilient_tasks.observe.report_tally import SUPPRESSED, Operation, Tally
 
-
-@dataclass(slots=True)
-class Operation:
-    """Counts for the calls of one function.
-
-    Attributes:
-        name: the operation.
-        failed: calls that raised.
-        degraded: calls that used a fallback.
-        recovered: calls that succeeded after a failed attempt.
-        retries: attempts after the first.
-        waited: seconds spent waiting between attempts.
-        errors: retried attempts and final failures, by HTTP status or error type.
-        invalid_rows: rows that broke their schema and are not quarantined.
-        quarantined: quarantined rows by file; a later attempt of a call replaces those of an earlier one.
-    """
-
-    name: str
-    failed: int = 0
-    degraded: int = 0
-    recovered: int = 0
-    retries: int = 0
-    waited: float = 0.0
-    errors: Counter[str] = field(default_factory=Counter)
-    invalid_rows: int = 0
-    quarantined: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def rows_out(self) -> int:
-        """Rows that broke their schema."""
-        return self.invalid_rows + sum(self.quarantined.values())
-
-    @property
-    def gravity(self) -> tuple[int, int, int]:
-        """Sort key: operations that did not recover come first."""
-        return (-self.failed, -self.degraded, -self.recovered)
-
-
-_COLUMNS = ("operation", "failed", "degraded", "recovered", "retries", "waited s", "rows out", "errors")
+#: The version of the shape of `RunReport.as_dict()`.
+VERSION = 1
 
 
 class RunReport:
-    """The report of a run, from its events.
+    """The report of a run, from its events, in one pass.
 
     Args:
-        events: the events; those of one call in order.
+        events: the events; those of one call in order. `RunReport.read(...)` reads those of a run from its files.
+        run: the run's `id`, `name`, `url`, and the unix seconds when it `started` and `ended`, as far as they are
+            known. Default: what the events say.
+        partial: why events are missing, as a sentence; None if the report is complete.
+        remarks: further remarks.
+
+    Attributes:
+        events: the events, if they were given as a list or tuple.
     """
 
-    def __init__(self, events: Iterable[Event]) -> None:
-        self.events: Sequence[Event] = tuple(events)
+    def __init__(
+        self,
+        events: Iterable[Event],
+        *,
+        run: Mapping[str, Any] | None = None,
+        partial: str | None = None,
+        remarks: Sequence[str] = (),
+    ) -> None:
+        self.events: Sequence[Event] = tuple(events) if isinstance(events, Sequence) else ()
+        self._tally = Tally()
+        for event in self.events or events:
+            self._tally.add(event)
+        self.run: Mapping[str, Any] = _about_run(self._tally, run or {})
+        self.partial: str | None = partial
+        self._more_remarks = tuple(remarks)
+
+    @classmethod
+    def read(cls, run: str | os.PathLike[str] = "latest") -> RunReport:
+        """Return the report of a run from the event files that its processes wrote, in bounded memory.
+
+        Args:
+            run: the run's id or name, `"latest"`, the folder of its files, or one file.
+
+        Raises:
+            LookupError: there is no such run, or several have this name.
+            OSError: a file cannot be read.
+        """
+        from resilient_tasks.observe.journal_read import Recording  # noqa: PLC0415  # few programs read a run back
+
+        recording = Recording.of(run)
+        report = cls(recording.events())
+        report.run = {**report.run, **recording.run()}
+        report.partial, report._more_remarks = recording.partial(), tuple(recording.remarks())
+        return report
 
     @cached_property
     def operations(self) -> tuple[Operation, ...]:
         """The operations with retries, failures or invalid rows, worst first."""
-        found: dict[str, Operation] = {}
-        for event in self.events:
-            _count(found.setdefault(event.operation, Operation(event.operation)), event)
-        touched = (operation for operation in found.values() if _touched(operation))
+        touched = (operation for operation in self._tally.operations.values() if operation.is_touched)
         return tuple(sorted(touched, key=lambda operation: (operation.gravity, operation.name)))
 
     @property
     def failed(self) -> int:
         """Calls that raised, except those whose failure an enclosing call handled and reports itself."""
-        taken = taken_up(self.events)
-        raised = (event for event in self.events if isinstance(event, CallFailed) and not event.again)
-        return sum(event.call not in taken for event in raised)
+        return self._tally.failed
 
     @property
     def degraded(self) -> int:
@@ -113,55 +94,17 @@ class RunReport:
     @property
     def quarantined(self) -> int:
         """Quarantined rows."""
-        return sum(sum(operation.quarantined.values()) for operation in self.operations)
+        return self._tally.quarantined
+
+    @property
+    def is_worth_a_look(self) -> bool:
+        """Whether anything failed, recovered, was degraded or lost rows, or Prefect's server was away."""
+        return bool(self.operations) or bool(self._tally.kinds[ApiAway])
 
     def quarantine(self) -> str:
         """Return one line about quarantined rows, their reasons and file; empty if there are none."""
-        batches = sorted(in_the_quarantine(self.events), key=lambda event: -event.invalid)
+        batches = list(self._tally.batches)
         return f"{number_of(self.quarantined, 'row')} quarantined{why_and_where(batches)}" if batches else ""
-
-    @cached_property
-    def remarks(self) -> tuple[str, ...]:
-        """Remarks beyond the counts, such as work that was not stopped and alerts that were not delivered."""
-        kinds = Counter(type(event) for event in self.events)
-        overran = [event for event in self.events if isinstance(event, TimeoutExceeded) and not event.stopped]
-        running = [f"{event.operation} in {place(event.thread)}" for event in overran if event.abandoned]
-        late = [f"{event.operation}: {event.reason or 'late'}" for event in overran if not event.abandoned]
-        undelivered = self._undelivered()
-        old = [
-            f"{e.operation}: {age(e.age)} old" for e in self.events if isinstance(e, FallbackUsed) and e.age is not None
-        ]
-        lost = [f"{each.operation}: {each.reason}" for each in self.events if isinstance(each, LastGoodUnavailable)]
-        joined = [event for event in self.events if isinstance(event, FlightJoined)]
-        shared = [event.operation for event in joined if event.outcome != "deadline"]
-        waited = [event.operation for event in joined if event.outcome == "deadline"]
-        alone = [f"{each.operation}: {each.reason}" for each in self.events if isinstance(each, FlightAlone)]
-        lowered = _lowered(event for event in self.events if isinstance(event, RateAdapted))
-        remarks = {
-            f"attempts abandoned, which may have continued: {_named(running)}": len(running),
-            f"attempts that overran their limit and could not be interrupted: {_named(late)}": len(late),
-            f"last good results that stood in: {_named(old)}": len(old),
-            f"last good results that were not kept or could not be read: {_named(lost)}": len(lost),
-            f"calls that shared the attempt of another: {_named(shared)}": len(shared),
-            f"calls whose deadline came while they waited for the attempt of another: {_named(waited)}": len(waited),
-            f"calls that could not share an attempt and ran one by one: {_named(alone)}": len(alone),
-            f"rate limits that throttled calls lowered: {_named(lowered)}": len(lowered),
-            f"alerts that could not be delivered, and wait: {_named(list(undelivered.values()))}": len(undelivered),
-            f"alerts sent: {kinds[NotifySent]}": kinds[NotifySent],
-            what_rules_warn_of(self.events): 1,
-            **{event.sentence(): 1 for event in self.events if isinstance(event, ApiAway)},
-        }
-        return tuple(text for text, count in remarks.items() if text and count)
-
-    def _undelivered(self) -> dict[tuple[str, str], str]:
-        """Return the reason, by channel and key, for each message that has not been delivered."""
-        found: dict[tuple[str, str], str] = {}
-        for event in self.events:
-            if isinstance(event, NotifyFailed):
-                found[event.channel, event.key] = f"{event.channel}: {event.message}"
-            elif isinstance(event, NotifySent):
-                found.pop((event.channel, event.key), None)
-        return found
 
     def headline(self) -> str:
         """Summarize the run in one line."""
@@ -170,110 +113,122 @@ class RunReport:
             parts.append(self.quarantine())
         return ", ".join(parts)
 
-    def text(self) -> str:
-        """Return the report as a table for a terminal."""
-        rows = [_COLUMNS, *(tuple(for_terminal(cell, lines=False) for cell in row) for row in self._rows())]
-        widths = [max(len(row[at]) for row in rows) for at in range(len(_COLUMNS))]
-        lines = [
-            "  ".join(
-                _aligned(cell, width, at) for at, (cell, width) in enumerate(zip(row, widths, strict=True))
-            ).rstrip()
-            for row in rows
+    @cached_property
+    def remarks(self) -> tuple[str, ...]:
+        """Remarks beyond the counts, such as work that was not stopped and alerts that were not delivered."""
+        tally = self._tally
+        lowered = [
+            f"{limit}: {number_of(int(times), 'time')}, down to {calls_in(rate, per)}"
+            for limit, (times, rate, per) in tally.adapted.items()
         ]
-        lines.insert(1, "  ".join("─" * width for width in widths))
-        return "\n".join(
-            [self.headline(), "", *lines, *(f"· {for_terminal(each, lines=False)}" for each in self.remarks)]
-        )
+        waiting = [f"{event.channel}: {event.message}" for event in tally.waiting()]
+        sent, (times, seconds) = tally.kinds[NotifySent], tally.limited
+        remarks = {
+            f"attempts abandoned, which may have continued: {tally.abandoned}": tally.abandoned.total,
+            f"attempts that overran their limit and could not be interrupted: {tally.late}": tally.late.total,
+            f"last good results that stood in: {tally.old}": tally.old.total,
+            f"last good results that were not kept or could not be read: {tally.lost}": tally.lost.total,
+            f"calls that shared the attempt of another: {tally.shared}": tally.shared.total,
+            f"calls whose deadline came while they waited for the attempt of another: {tally.waited}": tally.waited.total,
+            f"calls that could not share an attempt and ran one by one: {tally.alone}": tally.alone.total,
+            f"rate limits delayed {number_of(int(times), 'call')} by {seconds:.1f} s in all": times,
+            f"rate limits that throttled calls lowered: {_named(lowered)}": len(lowered),
+            f"alerts that could not be delivered, and wait: {_named(waiting)}": len(waiting),
+            f"alerts sent: {sent}": sent,
+            tally.warning(): 1,
+            f"stores that did not answer for a while: {tally.store_lost}": tally.store_lost.total,
+            **dict.fromkeys(tally.away, 1),
+        }
+        return (*(text for text, count in remarks.items() if text and count), *tally.bounds(), *self._more_remarks)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the report for JSON. Times are unix seconds; lists are bounded, and counts are not."""
+        tally, waiting = self._tally, self._tally.waiting()
+        counts = {
+            "failed": self.failed,
+            "degraded": self.degraded,
+            "recovered": self.recovered,
+            "retries": sum(operation.retries for operation in self.operations),
+            "waited_s": round(sum(operation.waited for operation in self.operations), 6),
+            "rows_out": sum(operation.rows_out for operation in self.operations),
+            "quarantined": self.quarantined,
+            "alerts_sent": tally.kinds[NotifySent],
+            "alerts_waiting": len(waiting),
+            "events": tally.events,
+        }
+        return {
+            "version": VERSION,
+            "run": dict(self.run),
+            "partial": self.partial,
+            "headline": self.headline(),
+            "counts": counts,
+            "not_recovered": list(tally.not_recovered),
+            "degraded": list(tally.degraded),
+            "recovered": list(tally.recovered),
+            "operations": [operation.as_dict() for operation in self.operations],
+            "timeline": tally.time_line.as_dict(),
+            "circuits": tally.spans(),
+            "rows": tally.balance(),
+            "alerts": {
+                "sent": tally.kinds[NotifySent],
+                "suppressed": sum(tally.kinds[kind] for kind in SUPPRESSED),
+                "waiting": [
+                    {"channel": each.channel, "reason": each.message, "retry_in_s": each.retry_in} for each in waiting
+                ],
+            },
+            "not_stopped": tally.not_stopped,
+            "remarks": list(self.remarks),
+        }
+
+    def json(self) -> str:
+        """Return the report as JSON, as `as_dict()` describes it."""
+        return json.dumps(self.as_dict(), indent=1)
+
+    def text(self) -> str:
+        """Return the report for a terminal: what was not recovered first, then a table of the operations."""
+        return report_words.text(self.as_dict())
 
     def markdown(self) -> str:
         """Return the report as Markdown, for Prefect."""
-        head = "| " + " | ".join(_COLUMNS) + " |\n|" + "---|" * len(_COLUMNS)
-        body = "\n".join("| " + " | ".join(map(for_markdown, row)) + " |" for row in self._rows())
-        remarks = "\n".join(f"- {for_markdown(remark)}" for remark in self.remarks)
-        return f"## {self.headline()}\n\n{head}\n{body}\n\n{remarks}\n"
+        return report_words.markdown(self.as_dict())
 
     def html(self) -> str:
-        """Return the report's table as an HTML fragment."""
-        head = "".join(f"<th>{html.escape(name)}</th>" for name in _COLUMNS)
-        body = "".join("<tr>" + "".join(f"<td>{_html(cell)}</td>" for cell in row) + "</tr>" for row in self._rows())
+        """Return the table of the operations and the remarks as an HTML fragment."""
+        found = self.as_dict()
+        head = "".join(f"<th>{html.escape(name)}</th>" for name in report_words.COLUMNS)
+        rows = ("".join(f"<td>{_html(cell)}</td>" for cell in row) for row in report_words.rows(found))
+        body = "".join(f"<tr>{row}</tr>" for row in rows)
         remarks = "".join(f"<li>{_html(remark)}</li>" for remark in self.remarks)
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><ul>{remarks}</ul>"
 
-    def _rows(self) -> list[tuple[str, ...]]:
-        return [
-            (
-                operation.name,
-                str(operation.failed),
-                str(operation.degraded),
-                str(operation.recovered),
-                str(operation.retries),
-                f"{operation.waited:.1f}",
-                f"{operation.rows_out:,}",
-                counted(dict(operation.errors.most_common())),
-            )
-            for operation in self.operations
-        ]
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Write the report to a file: JSON, Markdown or HTML by the file's suffix, and text otherwise."""
+        forms = {".json": self.json, ".md": self.markdown, ".html": self.html}
+        path = Path(path)
+        path.write_text(forms.get(path.suffix.lower(), self.text)() + "\n", encoding="utf-8")
 
 
-def taken_up(events: Iterable[Event]) -> set[str]:
-    """Return the ids of calls whose failure an enclosing call handled: it retried, was degraded, or failed with it."""
-    return {event.of for event in events if isinstance(event, FailureEvent) and event.of}
-
-
-def _count(operation: Operation, event: Event) -> None:
-    match event:
-        case RetryScheduled():
-            operation.retries += 1
-            operation.waited += event.delay
-            operation.errors[event.error_in_brief] += 1
-        case RetryRecovered():
-            operation.recovered += 1
-        case FallbackUsed():
-            operation.degraded += 1
-            operation.errors[event.error_in_brief] += 1
-        case CallFailed(again=True):
-            operation.retries += 1
-            operation.errors[event.error_in_brief] += 1
-        case CallFailed():
-            operation.failed += 1
-            operation.errors[event.error_in_brief] += 1
-        case RowsQuarantined():
-            operation.quarantined[event.path] = event.invalid
-        case RowsInvalid():
-            operation.invalid_rows += event.invalid
-
-
-_AT_MOST = 5
-
-
-def _named(what: list[str]) -> str:
-    """Return the number of items and the first few; equal items are named once."""
-    counts = Counter(what)
-    few = dict(list(counts.items())[:_AT_MOST])
-    left = len(what) - sum(few.values())
-    more = f" and {left} more" if left else ""
-    return f"{len(what)} ({counted(few, '; ')}{more})"
-
-
-def _lowered(events: Iterable[RateAdapted]) -> list[str]:
-    """Describe how often throttled calls lowered each adaptive rate limit, and how far."""
-    found: dict[str, list[RateAdapted]] = {}
-    for event in events:
-        found.setdefault(event.limit, []).append(event)
-    lowest = {limit: min(each, key=lambda event: event.rate / event.per) for limit, each in found.items()}
-    return [
-        f"{limit}: {number_of(len(found[limit]), 'time')}, down to {calls_in(event.rate, event.per)}"
-        for limit, event in lowest.items()
-    ]
+def _named(texts: Iterable[str]) -> Named:
+    found = Named()
+    for text in texts:
+        found.add(text)
+    return found
 
 
 def _html(text: str) -> str:
     return html.escape(for_terminal(text))
 
 
-def _touched(operation: Operation) -> bool:
-    return any((operation.failed, operation.degraded, operation.recovered, operation.retries, operation.rows_out))
-
-
-def _aligned(cell: str, width: int, column: int) -> str:
-    return cell.ljust(width) if _COLUMNS[column] in {"operation", "errors"} else cell.rjust(width)
+def _about_run(tally: Tally, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the run's ids and times from its events, replaced by what is given."""
+    run, flow_run_id = tally.run, tally.run.get("flow_run_id") or tally.run.get("task_run_id")
+    url = run.get("url", "").partition("/runs/")[0]
+    kind = "flow" if "flow_run_id" in run else "task"
+    return {
+        "id": flow_run_id,
+        "name": run.get("flow_run"),
+        "url": f"{url}/runs/{kind}-run/{flow_run_id}" if url else None,
+        "started": tally.first,
+        "ended": tally.last,
+        **given,
+    }

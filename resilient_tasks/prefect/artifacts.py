@@ -15,7 +15,7 @@ from uuid import UUID
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.orchestration import get_client
 
-from resilient_tasks.core.events import ApiAway, Event, RowsQuarantined, RowsWarned
+from resilient_tasks.core.events import Event, RowsQuarantined, RowsWarned
 
 if TYPE_CHECKING:
     from resilient_tasks.observe.quality import DataQuality
@@ -42,7 +42,7 @@ def create(events: Sequence[Event]) -> None:
     from resilient_tasks.observe.report import RunReport  # noqa: PLC0415  # for runs that have one
 
     report = RunReport(events)
-    if report.operations or any(isinstance(event, ApiAway) for event in events):
+    if report.is_worth_a_look:
         _create("resilience-report", report)
     create_quality(events)
 

@@ -21,12 +21,13 @@ from prefect.states import Completed, is_state_iterable
 
 from resilient_tasks.core.call import Work
 from resilient_tasks.core.errors import DegradedRun, UnobservedFailure
-from resilient_tasks.core.events import CallFailed, Event, FallbackUsed, RetryRecovered, bus
+from resilient_tasks.core.events import CallFailed, Event, FallbackUsed, RetryRecovered, bus, run_ids
 from resilient_tasks.core.execution import clock
 from resilient_tasks.core.execution import real_time as time
 from resilient_tasks.core.outcome import Degraded, Failed, Outcome
 from resilient_tasks.core.shown import for_terminal
 from resilient_tasks.decorators.decorate import Plan
+from resilient_tasks.observe import journal
 from resilient_tasks.observe.report import RunReport
 from resilient_tasks.prefect import artifacts, flow_alerts, messages, raising, undocumented
 from resilient_tasks.prefect.futures import UnobservedFutures, is_tracked
@@ -155,18 +156,22 @@ class FlowRun:
                 stack.enter_context(bus.listening(self._on_event))
                 stack.enter_context(artifacts.gathering(str(self._id)))
                 stack.enter_context(self.unobserved.tracking(getattr(self.context, "task_runner", None)))
+                self._write_begin()
                 yield
         except (KeyboardInterrupt, SystemExit, GeneratorExit, PrefectSignal, ExternalSignal) as error:
             # There is no time for a report, or the run continues later.
             if flow_alerts.is_crash(error):
                 self._send_alerts(error)
+            self._write_end(type(error).__name__)
             raise
         except BaseException as error:
             self._failed = True
             self._end(error)
+            self._write_end("failed")
             raise
         else:
             self._end(self._returned[0] if self._failed and self._returned else None)
+            self._write_end("failed" if self._failed else "completed")
         finally:
             for call in self._history.own:
                 _active.pop(call, None)
@@ -291,6 +296,13 @@ class FlowRun:
             artifacts.tag(self._id, tags)
             if "degraded" in tags and self._parent is not None:
                 self._parent.add_degraded(self.plan.operation)
+
+    def _write_begin(self) -> None:
+        parent = "" if self._parent is None else str(self._parent._id)  # noqa: SLF001  # same class
+        journal.begin_run(run_ids(), self.plan.operation, attempt=self._run.run_count, parent=parent)
+
+    def _write_end(self, how: str) -> None:
+        journal.end_run(run_ids(), how, again=self._failed and self._is_tried_again)
 
     def _add_outages(self) -> None:
         for outage in outages.noticed(self._began):

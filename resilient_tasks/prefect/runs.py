@@ -21,7 +21,7 @@ from prefect.settings import PREFECT_UI_URL
 from resilient_tasks import safely
 from resilient_tasks.core import events, host, settings
 from resilient_tasks.core.host import Check, Host, Loop, Results
-from resilient_tasks.observe import lines, logs
+from resilient_tasks.observe import journal, lines, logs
 from resilient_tasks.prefect import outages, undocumented
 
 
@@ -210,6 +210,7 @@ def connect() -> None:
     Call this when a task or flow is created or unpickled.
     """
     logs.install()
+    journal.install()
     if not host.install(PrefectHost()):
         return
     import prefect.main  # noqa: F401, PLC0415  # its models and logs, needed to run a task but not to import one

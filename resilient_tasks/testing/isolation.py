@@ -15,6 +15,7 @@ from resilient_tasks.alerts.outbox import use_incidents
 from resilient_tasks.alerts.sender import isolated_sender
 from resilient_tasks.core import settings
 from resilient_tasks.core.store import MemoryStore, opened_by
+from resilient_tasks.observe import journal
 from resilient_tasks.policies.last_good import use_folder
 
 _lock = threading.Lock()
@@ -23,13 +24,14 @@ _open = ExitStack()
 
 _CHANNELS, _INCIDENTS = "RESILIENT_TASKS_CHANNELS", "RESILIENT_TASKS_INCIDENTS"
 _LAST_GOOD = "RESILIENT_TASKS_LAST_GOOD"
+_EVENTS = "RESILIENT_TASKS_EVENTS"
 
 
 @contextmanager
 def away_from_people() -> Iterator[None]:
     """Keep alerts away from people inside the block, as every fixture and server of this package does.
 
-    Failures are still counted, in memory, and `LastGood` keeps results in a temporary folder. A channel gets messages
+    Failures are still counted, in memory; `LastGood` keeps results, and runs write events, in a temporary folder. A channel gets messages
     only if it leads to a fake server that a `with` block or fixture has started, is a `Console`, or was passed to
     `deliver_to`; otherwise the event `notify.suppressed` reports what would have been sent. Processes started inside
     the block inherit this through their environment.
@@ -69,12 +71,16 @@ def _enter() -> None:
             _open.enter_context(gate.shut())
             _open.enter_context(use_incidents(MemoryStore()))
             folder = _open.enter_context(tempfile.TemporaryDirectory(prefix="resilient-tasks-"))
-            _open.callback(_put_back, {name: os.environ.get(name) for name in (_CHANNELS, _INCIDENTS, _LAST_GOOD)})
+            changed = (_CHANNELS, _INCIDENTS, _LAST_GOOD, _EVENTS)
+            _open.callback(_put_back, {name: os.environ.get(name) for name in changed})
             os.environ[_INCIDENTS] = f"sqlite:///{os.path.abspath(folder)}/incidents.db"  # noqa: PTH100
             # Last good results of tests, with the tests' clock, are kept apart from those of production.
             _open.enter_context(use_folder(os.path.join(folder, "last_good")))  # noqa: PTH118  # as above
             if not settings.current.last_good:
                 os.environ[_LAST_GOOD] = os.path.join(os.path.abspath(folder), "last_good")  # noqa: PTH100, PTH118
+            _open.enter_context(journal.use_folder(os.path.join(folder, "runs")))  # noqa: PTH118  # as above
+            if settings.current.events is True:
+                os.environ[_EVENTS] = os.path.join(os.path.abspath(folder), "runs")  # noqa: PTH100, PTH118
             _export_fakes()
             _open.enter_context(isolated_sender())
 

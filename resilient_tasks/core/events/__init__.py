@@ -43,6 +43,7 @@ from resilient_tasks.core.events.rows import (
     RowsWarned,
     frames_warned_of,
     in_the_quarantine,
+    rules_by_rows,
     what_rules_warn_of,
     why_and_where,
 )
@@ -105,6 +106,7 @@ __all__ = [
     "counted",
     "frames_warned_of",
     "in_the_quarantine",
+    "rules_by_rows",
     "run_ids",
     "what_rules_warn_of",
     "why_and_where",

@@ -178,6 +178,11 @@ class Event(_Record):
         return self.name
 
 
+def names_of_fields(event: type[Event]) -> Mapping[str, str]:
+    """Return the names in `as_dict()` of the fields of a class, except `run`, by field."""
+    return _fields_of(event)[0]
+
+
 @of_class
 def _fields_of(event: type[Event]) -> tuple[dict[str, str], Callable[[Event], tuple[Any, ...]], list[str]]:
     """Return the names in `as_dict()` of all fields except `run`, a getter of their values, and the optional fields.

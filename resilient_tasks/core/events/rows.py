@@ -41,7 +41,7 @@ class RowsWarned(Event):
     part: str | None = field(default=None, metadata={"if_known": True})
 
     def sentence(self) -> str:
-        return f"{_of(self)}rules that warn, {number_of(self.rows, 'row')} checked: {_rules(self.reasons)}"
+        return f"{_of(self)}rules that warn, {number_of(self.rows, 'row')} checked: {rules_by_rows(self.reasons)}"
 
 
 class RowsQuarantined(RowsInvalid):
@@ -86,7 +86,7 @@ def what_rules_warn_of(events: Iterable[Event]) -> str:
     for event in frames_warned_of(events):
         for rule, count in event.reasons.items():
             rows[f"{event.operation} {_of(event)}{rule}"] += count
-    return f"rules that warn: {_rules(rows)}" if rows else ""
+    return f"rules that warn: {rules_by_rows(rows)}" if rows else ""
 
 
 def _checks(batches: Sequence[RowsInvalid]) -> str:
@@ -95,10 +95,11 @@ def _checks(batches: Sequence[RowsInvalid]) -> str:
     for batch in batches:
         of = _of(batch) if len(batches) > 1 else ""
         rows.update({f"{of}{check}": count for check, count in batch.reasons.items() if count})
-    return f" ({_rules(rows)})" if rows else ""
+    return f" ({rules_by_rows(rows)})" if rows else ""
 
 
-def _rules(rows: Mapping[str, int]) -> str:
+def rules_by_rows(rows: Mapping[str, int]) -> str:
+    """Return the rules that most rows broke, with their numbers of rows."""
     most = sorted(rows.items(), key=lambda item: -item[1])
     return named_few([f"{rule} ×{count:,}" if count > 1 else rule for rule, count in most], _CHECKS)
 

@@ -241,7 +241,7 @@ class Retry(Policy):
             except PredicateError as error:
                 outcome, reason = Failed(error), "Retry(on=...) is broken"
             if reason is not None:
-                return self._exhausted(here, outcome, reason, failures, problems, began)
+                return self._exhausted(here, outcome, reason, failures, problems, began=began)
             due = clock.now() + delay  # emitting the event takes time, too
             here.emit(RetryScheduled, facts, attempts=self.attempts, delay=delay, seconds=_lasted(here, began))
             let_go(outcome.error)
@@ -279,6 +279,7 @@ class Retry(Policy):
         reason: str,
         failures: Failures,
         problems: Iterable[str],
+        *,
         began: float | None,
     ) -> Failed:
         if call.attempt == 1 and reason == _NOT_RETRIED:

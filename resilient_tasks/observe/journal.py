@@ -1,0 +1,157 @@
+"""Write the events of runs to files, one JSON object a line, so that a run can be reported whatever became of it.
+
+Each process has its own file in the run's folder, `runs/<flow run id>/<host>-<process id>-<random>.jsonl`: processes and
+machines that share the folder never write to one file. A line is in the file when the call that emitted it goes on.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import logging
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from resilient_tasks.core import home, host, settings
+from resilient_tasks.core.events import Event, bus
+from resilient_tasks.core.execution import real_time as time
+from resilient_tasks.observe.journal_file import RunFile, file_name, plain_name
+
+_logger = logging.getLogger("resilient_tasks")
+
+#: Open files of this process; with more runs at once, the file of the oldest is closed until its next event.
+_MOST_OPEN = 32
+
+_files: OrderedDict[str, RunFile] = OrderedDict()
+_lock = threading.RLock()  # a signal handler may emit an event while its thread holds it
+_installed = False
+_instead: list[Path] = []
+_reported: set[str] = set()
+
+
+def install() -> None:
+    """Start writing the events of runs, unless the setting `events` is off. Cheap to call again."""
+    global _installed  # noqa: PLW0603  # once per process
+    if not _installed:
+        _installed = True
+        bus.subscribe(write, _wants)
+        atexit.register(_close_all)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=_begin_anew)
+
+
+def folder() -> Path:
+    """Return the folder with a folder for each run."""
+    return _folder(settings.current.events, _instead[-1] if _instead else None, os.environ.get("RESILIENT_TASKS_HOME"))
+
+
+@functools.lru_cache(8)  # it is asked for at each event
+def _folder(place: bool | str, instead: Path | None, _home: str | None) -> Path:  # noqa: FBT001  # keywords slow the cache
+    if isinstance(place, str) and place != "all":
+        return Path(place).expanduser().absolute()
+    return instead or home.folder() / "runs"
+
+
+@contextmanager
+def use_folder(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Inside the block, write to `path` instead of to the user's home."""
+    _instead.append(Path(path).absolute())
+    try:
+        yield
+    finally:
+        _instead.remove(Path(path).absolute())
+
+
+def _wants(_: type[Event]) -> bool:
+    place = settings.current.events
+    return bool(place) and (place == "all" or host.current is not host.NONE)
+
+
+def write(event: Event) -> None:
+    """Append an event to the file of its run; one outside of any run only with the setting `"all"`."""
+    run = event.run.get("flow_run_id") or event.run.get("task_run_id")
+    if run is None:
+        if settings.current.events != "all":
+            return
+        run = f"process-{file_name()}"
+    _append(run, event.as_dict(), event.name)
+
+
+def begin_run(run: Mapping[str, str], operation: str, *, attempt: int = 1, parent: str = "") -> None:
+    """Write that a flow run begins in this process.
+
+    Args:
+        run: its ids and names.
+        operation: the flow's function.
+        attempt: counts the runs of the function by the orchestrator, from 1.
+        parent: the id of the flow run around it, if it is one of a subflow.
+    """
+    about = {"operation": operation, "attempt": attempt, **({"parent": parent} if parent else {})}
+    _note(run, "run.started", **about)
+
+
+def end_run(run: Mapping[str, str], how: str, *, again: bool = False) -> None:
+    """Write that a flow run ended in this process, and how; with `again`, another attempt follows."""
+    _note(run, "run.ended", how=how, again=again)
+    with _lock:
+        file = None if again else _files.pop(run.get("flow_run_id", ""), None)
+        if file is not None:
+            file.close()
+
+
+def _note(run: Mapping[str, str], name: str, **about: Any) -> None:
+    if settings.current.events and "flow_run_id" in run:
+        line = {"event.name": name, "time": time.time(), **run, **about}
+        with contextlib.suppress(Exception):  # it never fails a run
+            _append(run["flow_run_id"], line, name)
+
+
+def _append(run: str, values: Mapping[str, Any], name: str) -> None:
+    with _lock:
+        file = _files.get(run)
+        if file is None or file.folder.parent != folder():
+            file = _files[run] = RunFile(folder() / plain_name(run))
+            _close_some()
+        try:
+            file.write(values, name)
+        except OSError as problem:
+            _report(file, problem)
+
+
+def _report(file: RunFile, problem: OSError) -> None:
+    """Log once per process and reason that events cannot be written; no call fails because of it."""
+    why = problem.strerror or str(problem)
+    if why not in _reported:
+        _reported.add(why)
+        message = "events cannot be written to %s (%s): the calls go on, and the run report will lack these events"
+        _logger.warning(message, file.folder, why)
+
+
+def _close_some() -> None:
+    while len(_files) > _MOST_OPEN:
+        _files.popitem(last=False)[1].close()
+
+
+def _close_all() -> None:
+    """Write that this process ends, into the files that are still open."""
+    with _lock:
+        for file in _files.values():
+            with contextlib.suppress(OSError):
+                file.end_process()
+            file.close()
+        _files.clear()
+
+
+def _begin_anew() -> None:
+    """In a forked child, leave the files to the parent."""
+    global _lock  # noqa: PLW0603  # another thread of the parent may hold it
+    _lock = threading.RLock()
+    for file in _files.values():
+        file.close()
+    _files.clear()

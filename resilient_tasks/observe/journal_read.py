@@ -1,0 +1,331 @@
+"""Read the event files of runs back: which runs there are, what happened in one, and whether anything is missing."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from resilient_tasks.core.events import EVENTS, Event
+from resilient_tasks.core.events.event import names_of_fields
+from resilient_tasks.core.wording import moment, named_few, number_of
+from resilient_tasks.observe import journal
+from resilient_tasks.safely import of_class
+
+#: What a run's ids and names are called in a line; every other unknown name is of a newer version.
+_RUN = ("flow_run_id", "flow_run", "task_run_id", "task_run", "url")
+#: Bytes at the beginning and end of a file that say what it is about.
+_HEAD, _TAIL = 4_096, 65_536
+
+
+@of_class
+def _attributes(kind: type[Event]) -> Mapping[str, str]:
+    """Return the fields of a class of events by their names in `as_dict()`."""
+    return {shown: name for name, shown in names_of_fields(kind).items()}
+
+
+def event_of(values: Mapping[str, Any]) -> Event | None:
+    """Return the event that a line describes; None if its class is unknown to this version, or a field is missing.
+
+    An event holds no secret when it is written, so it is not redacted again.
+    """
+    kind = EVENTS.get(values.get("event.name", ""))
+    if kind is None:
+        return None
+    names, event = _attributes(kind), object.__new__(kind)
+    found = vars(event)
+    found.update(kind._defaults)  # noqa: SLF001  # as the class itself does; its constructor would redact
+    run = {}
+    for shown, value in values.items():
+        name = names.get(shown)
+        if name is not None:
+            found[name] = value
+        elif shown in _RUN:
+            run[shown] = value
+    found["run"] = run
+    found.setdefault("time", 0.0)
+    return event if found.keys() >= kind._names else None  # noqa: SLF001  # as above
+
+
+@dataclass
+class _Process:
+    """What a file says about the process that wrote it, and about the run in that process."""
+
+    path: Path
+    about: dict[str, Any] = field(default_factory=dict)
+    started: dict[str, Any] | None = None
+    ended: dict[str, Any] | None = None
+    left_out: Counter[str] = field(default_factory=Counter)
+    has_ended: bool = False
+    last: float = 0.0
+
+    def note(self, values: dict[str, Any]) -> bool:
+        """Take in a line; return whether it is one about the file itself, not an event of a call."""
+        match values.get("event.name"):
+            case "file.begun":
+                self.about = values
+            case "run.started":
+                self.started, self.ended = values, None
+            case "run.ended":
+                self.ended = None if values.get("again") else values
+            case "process.ended":
+                self.has_ended = True
+            case "events.left_out":
+                self.left_out = Counter(values.get("events", {}))
+            case _:
+                return False
+        return True
+
+    def is_alive(self) -> bool | None:
+        """Return whether the process still runs; None if that cannot be known here."""
+        if self.has_ended:
+            return False
+        if self.about.get("host") != socket.gethostname() or "pid" not in self.about:
+            return None
+        import psutil  # noqa: PLC0415  # only to read a run that has no end
+
+        try:
+            began = psutil.Process(self.about["pid"]).create_time()
+        except psutil.Error:
+            return False
+        return abs(began - self.about.get("process_started", began)) < 1.0
+
+    def name(self) -> str:
+        """Return the process in words."""
+        return f"process {self.about.get('pid', '?')} on {self.about.get('host', '?')}"
+
+
+class Recording:
+    """The event files of one run.
+
+    Args:
+        paths: the files, one for each process.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.paths: Sequence[Path] = paths
+        self._processes = [_Process(path) for path in paths]
+        self._unknown: Counter[str] = Counter()
+        self._torn: int = 0
+        self._unreadable: int = 0
+
+    @classmethod
+    def of(cls, run: str | os.PathLike[str] = "latest") -> Recording:
+        """Return the recording of a run.
+
+        Args:
+            run: its id or name, `"latest"`, the folder of its files, or one file.
+
+        Raises:
+            LookupError: there is no such run, or several have this name.
+        """
+        path = Path(run).expanduser()
+        if path.is_file():
+            return cls([path])
+        if path.is_dir() and (files := sorted(path.glob("*.jsonl"))):
+            return cls(files)
+        known = known_runs()
+        if not known:
+            raise LookupError(f"No run has written events to {journal.folder()} yet.")
+        name = str(run)
+        if name == "latest":
+            return cls(known[0].files)
+        named = [each for each in known if name in {each.id, each.name}] or [
+            each for each in known if each.id.startswith(name)
+        ]
+        if not named:
+            few = named_few([each.name or each.id for each in known], 10)
+            raise LookupError(f"No run {name} is in {journal.folder()}. There: {few}.")
+        if len(named) > 1:
+            ids = named_few([each.id for each in named], 10)
+            raise LookupError(f"{len(named)} runs are called {name}: give the id of one of them: {ids}.")
+        return cls(named[0].files)
+
+    def events(self) -> Iterator[Event]:
+        """Yield the events of all processes, one file after the other."""
+        for process in self._processes:
+            for values in self._lines(process.path):
+                if process.note(values):
+                    process.last = max(process.last, _time(values))
+                    continue
+                event = event_of(values)
+                if event is None:
+                    self._unknown[str(values.get("event.name", "?"))[:80]] += 1
+                    continue
+                try:
+                    process.last = max(process.last, event.time)
+                except TypeError:
+                    self._unreadable += 1
+                else:
+                    yield event
+
+    def _lines(self, path: Path) -> Iterator[dict[str, Any]]:
+        with path.open("rb") as file:
+            for line in file:
+                try:
+                    values = _decode(line)
+                except ValueError:
+                    if line.strip():
+                        self._torn += not line.endswith(b"\n")
+                        self._unreadable += line.endswith(b"\n")
+                    continue
+                if isinstance(values, dict):
+                    yield values
+                else:
+                    self._unreadable += 1
+
+    def run(self) -> dict[str, Any]:
+        """Return what the files say about the run itself, once the events were read."""
+        starts = [each.started for each in self._processes if each.started]
+        ends = [each.ended for each in self._processes if each.ended]
+        found: dict[str, Any] = {}
+        if starts:
+            first = min(starts, key=_time)
+            names = {"id": "flow_run_id", "name": "flow_run", "url": "url", "started": "time"}
+            found = {name: first[shown] for name, shown in names.items() if shown in first}
+        if ends and not self._going_on():
+            found["ended"] = max(map(_time, ends))
+        return found
+
+    def partial(self) -> str | None:
+        """Return why the report is incomplete, as a sentence; None if it is complete. Read the events first."""
+        reasons = []
+        if going_on := self._going_on():
+            reasons += map(_why_unended, going_on)
+        elif not any(each.started for each in self._processes):
+            reasons += filter(None, map(_why_unknown, self._processes))
+        left_out = sum((each.left_out for each in self._processes), Counter())
+        if left_out:
+            few = named_few([f"{name} ×{count:,}" for name, count in left_out.most_common()], 5)
+            reasons.append(f"{number_of(left_out.total(), 'event')} could not be kept in the files ({few})")
+        return "; ".join(reasons) or None
+
+    def remarks(self) -> list[str]:
+        """Return remarks about lines that are no event of this version. Read the events first."""
+        few = named_few([f"{name} ×{count:,}" for name, count in self._unknown.most_common()], 5)
+        remarks = {
+            f"events of a class that this version does not know: {few}": self._unknown.total(),
+            f"{number_of(self._torn, 'line')} cut short at the end of a file, and dropped": self._torn,
+            f"{number_of(self._unreadable, 'line')} could not be read, and dropped": self._unreadable,
+        }
+        return [text for text, count in remarks.items() if count]
+
+    def _going_on(self) -> list[_Process]:
+        """Return the processes in which the flow's function began and has no end, unless a later one ended."""
+        began = [each for each in self._processes if each.started]
+        newest = max(began, key=lambda each: _time(each.started or {}), default=None)
+        return [newest] if newest is not None and newest.ended is None else []
+
+
+def _why_unended(process: _Process) -> str:
+    last = f"its last event is of {moment(process.last)}"
+    match process.is_alive():
+        case True:
+            return f"the run is still going on, in {process.name()}: {last}"
+        case False if process.has_ended:
+            return f"{process.name()} ended before the run did: {last}"
+        case False:
+            return f"{process.name()} was killed in the middle of the run: {last}"
+    return f"the run has no end in the files, and {process.name()} cannot be asked from here: {last}"
+
+
+def _why_unknown(process: _Process) -> str:
+    if process.about and process.is_alive():
+        return f"{process.name()} is still running, and the flow is no @resilient_flow, whose end would be recorded"
+    return ""
+
+
+@dataclass(frozen=True)
+class KnownRun:
+    """A run that has files.
+
+    Attributes:
+        id: the flow run's id.
+        name: its name; empty if it is unknown.
+        operation: the flow's function; empty if it is unknown.
+        started: in unix seconds.
+        state: `"completed"`, `"failed"`, `"running"`, `"killed"`, or `"unknown"`.
+        size: of the files, in bytes.
+        files: one for each process.
+    """
+
+    id: str
+    name: str
+    operation: str
+    started: float
+    state: str
+    size: int
+    files: Sequence[Path]
+
+
+def known_runs(folder: Path | None = None) -> list[KnownRun]:
+    """Return the runs that have files, the newest first."""
+    folder = folder or journal.folder()
+    if not folder.is_dir():
+        return []
+    runs = (_known(each, sorted(each.glob("*.jsonl"))) for each in folder.iterdir() if each.is_dir())
+    return sorted((run for run in runs if run is not None), key=lambda run: run.started, reverse=True)
+
+
+def _known(folder: Path, files: Sequence[Path]) -> KnownRun | None:
+    if not files:
+        return None
+    recording, first, name = Recording(files), 0.0, ""
+    for process in recording._processes:  # noqa: SLF001  # same module
+        for values in _ends(process.path):
+            process.note(values)
+            first = min(first or _time(values), _time(values))
+            name = name or str(values.get("flow_run", ""))
+            process.last = max(process.last, _time(values))
+    starts = [each.started for each in recording._processes if each.started]  # noqa: SLF001  # same module
+    began = min(starts, key=_time, default=None)
+    operation = str((began or {}).get("operation", ""))
+    size = sum(path.stat().st_size for path in files)
+    return KnownRun(folder.name, name, operation, _time(began) if began else first, _state(recording), size, files)
+
+
+def _state(recording: Recording) -> str:
+    processes = recording._processes  # noqa: SLF001  # same module
+    if going_on := recording._going_on():  # noqa: SLF001  # as above
+        return {True: "running", False: "killed", None: "unknown"}[going_on[0].is_alive()]
+    ends = [each.ended for each in processes if each.ended]
+    return str(max(ends, key=_time).get("how", "unknown")) if ends else "unknown"
+
+
+def _ends(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the lines at the beginning and at the end of a file."""
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        parts = [file.read(_HEAD if size > _HEAD + _TAIL else size)]
+        if size > _HEAD + _TAIL:
+            file.seek(size - _TAIL)
+            parts.append(file.read())
+    for line in b"\n".join(parts).splitlines():
+        try:
+            values = _decode(line)
+        except ValueError:
+            continue
+        if isinstance(values, dict):
+            yield values
+
+
+def _time(values: Mapping[str, Any]) -> float:
+    time = values.get("time", 0.0)
+    return float(time) if isinstance(time, int | float) else 0.0
+
+
+def _decode(line: bytes) -> Any:
+    """Return the value of a line.
+
+    Raises:
+        ValueError: it is no JSON.
+    """
+    return _decoder.decode(line.decode("utf-8"))
+
+
+_decoder = json.JSONDecoder()
