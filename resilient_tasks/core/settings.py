@@ -199,15 +199,9 @@ def configure(
         "secrets": _secrets("added", current.secrets, () if secrets is None else secrets),
     }
     current = replace(current, **{name: value for name, value in changes.items() if value is not None})
-    for name, url in (("STORE", store), ("INCIDENTS", incidents)):
-        if isinstance(url, str):
-            os.environ[_PREFIX + name] = url
-    if channels is not None:
-        os.environ[_PREFIX + "CHANNELS"] = "true" if channels else "false"
-    if events is not None:
-        os.environ[_PREFIX + "EVENTS"] = (
-            current.events if isinstance(current.events, str) else str(current.events).lower()
-        )
+    for name, value in (("STORE", store), ("INCIDENTS", incidents), ("CHANNELS", channels), ("EVENTS", changes["events"])):
+        if isinstance(value, str | bool):
+            os.environ[_PREFIX + name] = value if isinstance(value, str) else str(value).lower()
     for listener in listeners:
         listener(current)
     return current

@@ -1,7 +1,7 @@
 """Write the events of runs to files, one JSON object a line, so that a run can be reported whatever became of it.
 
-Each process has its own file in the run's folder, `runs/<flow run id>/<host>-<process id>-<random>.jsonl`: processes and
-machines that share the folder never write to one file. A line is in the file when the call that emitted it goes on.
+Each process has its own file in the run's folder, `runs/<flow run id>/<host>-<process id>-<random>.jsonl`, so that
+processes and machines that share the folder never write to one file. Each line is written before the call goes on.
 """
 
 from __future__ import annotations

@@ -12,6 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from resilient_tasks import safely
 from resilient_tasks.core import home
 from resilient_tasks.core.execution import real_time as time
@@ -28,7 +30,15 @@ _PAUSE = 30.0
 _UNSAFE = compiled(r"[^A-Za-z0-9._-]")
 _random = os.urandom(3).hex()
 
-_encode = json.JSONEncoder(separators=(",", ":"), default=safely.shown).encode
+_for_all_values = json.JSONEncoder(separators=(",", ":"), default=safely.shown).encode
+
+
+def _line(values: Mapping[str, Any]) -> bytes:
+    """Return the line of JSON for these values; what JSON does not know is written as its `repr`."""
+    try:
+        return orjson.dumps(values, option=orjson.OPT_APPEND_NEWLINE)
+    except TypeError:  # such as a key that is no text, or half of a surrogate pair
+        return _for_all_values(values).encode() + b"\n"
 
 
 def file_name() -> str:
@@ -87,7 +97,7 @@ class RunFile:
         try:
             if self._file is None:
                 self._open()
-            line = _encode(values).encode() + b"\n"
+            line = _line(values)
             if name == "run.ended" or len(line) <= self._room - (0 if name in _GRAVE else self._reserve):
                 self._put(line)
             else:
@@ -105,7 +115,7 @@ class RunFile:
         if self._file is not None:
             if self._left_out:
                 self._note_left_out()
-            self._put(_encode({"event.name": "process.ended", "time": time.time()}).encode() + b"\n")
+            self._put(_line({"event.name": "process.ended", "time": time.time()}))
 
     def close(self) -> None:
         """Close the file; the next line opens it again."""
@@ -125,9 +135,7 @@ class RunFile:
         self._room = max(LEAST, MOST - used)
         self._reserve = int(self._room * (1 - _FOR_ALL))
         if os.fstat(self._file).st_size == 0:
-            self._put(
-                _encode({"event.name": "file.begun", "time": time.time(), **_process(os.getpid())}).encode() + b"\n"
-            )
+            self._put(_line({"event.name": "file.begun", "time": time.time(), **_process(os.getpid())}))
         elif self._left_out:
             self._is_torn = True
             self._note_left_out()
@@ -151,4 +159,4 @@ class RunFile:
 
     def _note_left_out(self) -> None:
         left_out = dict(self._left_out)
-        self._put(_encode({"event.name": "events.left_out", "time": time.time(), "events": left_out}).encode() + b"\n")
+        self._put(_line({"event.name": "events.left_out", "time": time.time(), "events": left_out}))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 from collections import Counter
@@ -10,6 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import orjson
 
 from resilient_tasks.core.events import EVENTS, Event
 from resilient_tasks.core.events.event import names_of_fields
@@ -37,19 +38,12 @@ def event_of(values: Mapping[str, Any]) -> Event | None:
     kind = EVENTS.get(values.get("event.name", ""))
     if kind is None:
         return None
-    names, event = _attributes(kind), object.__new__(kind)
+    names, event = _attributes(kind), object.__new__(kind)  # its constructor would redact
     found = vars(event)
-    found.update(kind._defaults)  # noqa: SLF001  # as the class itself does; its constructor would redact
-    run = {}
-    for shown, value in values.items():
-        name = names.get(shown)
-        if name is not None:
-            found[name] = value
-        elif shown in _RUN:
-            run[shown] = value
-    found["run"] = run
-    found.setdefault("time", 0.0)
-    return event if found.keys() >= kind._names else None  # noqa: SLF001  # as above
+    found.update(kind._defaults)  # noqa: SLF001  # as the constructor does
+    found.update([(names[shown], value) for shown, value in values.items() if shown in names])
+    found["run"] = {shown: values[shown] for shown in _RUN if shown in values}
+    return event if len(found) == len(kind._names) else None  # noqa: SLF001  # as above
 
 
 @dataclass
@@ -325,7 +319,4 @@ def _decode(line: bytes) -> Any:
     Raises:
         ValueError: it is no JSON.
     """
-    return _decoder.decode(line.decode("utf-8"))
-
-
-_decoder = json.JSONDecoder()
+    return orjson.loads(line)

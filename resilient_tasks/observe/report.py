@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from resilient_tasks.core.events import ApiAway, Event, NotifySent, why_and_where
+from resilient_tasks.core.events import ApiAway, Event, FailureEvent, NotifySent, why_and_where
 from resilient_tasks.core.shown import for_terminal
 from resilient_tasks.core.wording import calls_in, number_of
 from resilient_tasks.observe import report_words
@@ -122,14 +122,14 @@ class RunReport:
             for limit, (times, rate, per) in tally.adapted.items()
         ]
         waiting = [f"{event.channel}: {event.message}" for event in tally.waiting()]
-        sent, (times, seconds) = tally.kinds[NotifySent], tally.limited
+        sent, (times, seconds), cut = tally.kinds[NotifySent], tally.limited, tally.waited
         remarks = {
             f"attempts abandoned, which may have continued: {tally.abandoned}": tally.abandoned.total,
             f"attempts that overran their limit and could not be interrupted: {tally.late}": tally.late.total,
             f"last good results that stood in: {tally.old}": tally.old.total,
             f"last good results that were not kept or could not be read: {tally.lost}": tally.lost.total,
             f"calls that shared the attempt of another: {tally.shared}": tally.shared.total,
-            f"calls whose deadline came while they waited for the attempt of another: {tally.waited}": tally.waited.total,
+            f"calls whose deadline came while they waited for the attempt of another: {cut}": cut.total,
             f"calls that could not share an attempt and ran one by one: {tally.alone}": tally.alone.total,
             f"rate limits delayed {number_of(int(times), 'call')} by {seconds:.1f} s in all": times,
             f"rate limits that throttled calls lowered: {_named(lowered)}": len(lowered),
@@ -206,6 +206,11 @@ class RunReport:
         forms = {".json": self.json, ".md": self.markdown, ".html": self.html}
         path = Path(path)
         path.write_text(forms.get(path.suffix.lower(), self.text)() + "\n", encoding="utf-8")
+
+
+def taken_up(events: Iterable[Event]) -> set[str]:
+    """Return the ids of calls whose failure an enclosing call handled: it retried, was degraded, or failed with it."""
+    return {event.of for event in events if isinstance(event, FailureEvent) and event.of}
 
 
 def _named(texts: Iterable[str]) -> Named:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 from typing import Any
 
+from resilient_tasks.core import wording
 from resilient_tasks.core.events import (
     BulkheadRejected,
     CallFailed,
@@ -98,9 +100,14 @@ class Line:
     def attempt(self, number: int) -> Attempt:
         """Return the attempt with this number; make it if this is its first event."""
         number += self.before
-        for attempt in reversed(self.attempts):
-            if attempt.number == number:
-                return attempt
+        if self.attempts:
+            last = self.attempts[-1]
+            if last.number == number:
+                return last
+            if last.number > number:  # of a loop in a loop
+                for attempt in self.attempts:
+                    if attempt.number == number:
+                        return attempt
         self.attempts.append(made := Attempt(number))
         if len(self.attempts) > PARTS:  # keep the first ones and the last ones
             del self.attempts[PARTS // 2]
@@ -166,7 +173,7 @@ class TimeLine:
         return self._open.get(call) or self._ended.get(call)
 
     def _end(self, line: Line) -> None:
-        if self._open.pop(line.call) is not None:
+        if self._open.pop(line.call, None) is not None:
             self._ended.put(line.call, line)
 
     def add(self, event: Event) -> None:
@@ -180,7 +187,10 @@ class TimeLine:
         _fail(line, event, event.attempt)
         line.outcome, line.waited = "running", line.waited + event.delay
         if event.delay > 0:
-            _keep(line.waits, (event.time, event.time + event.delay, f"retry after {event.error_in_brief}"))
+            _keep(
+                line.waits,
+                (event.time, event.time + event.delay, f"retry after {brief(event.error_type, event.http_status)}"),
+            )
 
     def started(self, event: RetryStarted) -> None:
         line = self.line_of(event)
@@ -233,6 +243,9 @@ class TimeLine:
             line.attempt(event.attempt).outcome = "abandoned" if event.abandoned else "timeout"
 
 
+label, brief = functools.lru_cache(512)(wording.label), functools.lru_cache(512)(wording.in_brief)
+
+
 def _task_run(event: Event) -> tuple[str, str]:
     return event.run.get("task_run_id", ""), event.operation
 
@@ -252,7 +265,7 @@ def _fail_whole(line: Line, event: Any) -> None:
 
 def _fail(line: Line, event: Any, number: int) -> None:
     attempt = line.attempt(number)
-    attempt.ended, attempt.error = event.time, event.error
+    attempt.ended, attempt.error = event.time, label(event.error_type, event.http_status)
     if number == event.attempt:
         attempt.started = _start(event, attempt.started)
     if attempt.outcome not in {"timeout", "abandoned"}:

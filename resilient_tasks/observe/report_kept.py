@@ -23,6 +23,7 @@ class Worst(Generic[V]):
         self._limit = limit
         self._weight = weight
         self._values: dict[Any, V] = {}
+        self._most = 2 * limit
         self._dropped = 0
 
     def __len__(self) -> int:
@@ -44,7 +45,7 @@ class Worst(Generic[V]):
     def put(self, key: Any, value: V) -> None:
         """Keep a value; if there are too many, drop the lightest."""
         self._values[key] = value
-        if len(self._values) > 2 * self._limit:  # one sort for many values
+        if len(self._values) > self._most:  # one sort for many values
             heaviest = sorted(self._values.items(), key=lambda item: self._weight(item[1]), reverse=True)
             self._dropped += len(heaviest) - self._limit
             self._values = dict(heaviest[: self._limit])
@@ -54,8 +55,8 @@ class Worst(Generic[V]):
         return self._values.pop(key, None)
 
 
-class Recent(Generic[V]):
-    """The values put last, by key.
+class Recent(OrderedDict[Any, V]):
+    """The values put last, by key. Its reads are those of a dict, which are fast.
 
     Args:
         limit: how many to keep.
@@ -63,33 +64,15 @@ class Recent(Generic[V]):
     """
 
     def __init__(self, limit: int, dropped: Callable[[Any, V], None] = lambda *_: None) -> None:
+        super().__init__()
         self._limit = limit
-        self._call = dropped
-        self._values: OrderedDict[Any, V] = OrderedDict()
-
-    def __contains__(self, key: object) -> bool:
-        return key in self._values
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def values(self) -> list[V]:
-        """Return the values, the oldest first."""
-        return list(self._values.values())
-
-    def get(self, key: Any) -> V | None:
-        """Return the value of this key, if it is kept."""
-        return self._values.get(key)
+        self._dropped = dropped
 
     def put(self, key: Any, value: V) -> None:
         """Keep a value; if there are too many, drop the oldest."""
-        self._values[key] = value
-        if len(self._values) > self._limit:
-            self._call(*self._values.popitem(last=False))
-
-    def pop(self, key: Any) -> V | None:
-        """Remove and return the value of this key, if it is kept."""
-        return self._values.pop(key, None)
+        self[key] = value
+        if len(self) > self._limit:
+            self._dropped(*self.popitem(last=False))
 
 
 class Named:

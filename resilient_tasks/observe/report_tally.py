@@ -36,7 +36,7 @@ from resilient_tasks.core.events import (
 )
 from resilient_tasks.core.events.attempts import place
 from resilient_tasks.core.wording import age
-from resilient_tasks.observe.report_calls import TimeLine
+from resilient_tasks.observe.report_calls import TimeLine, brief
 from resilient_tasks.observe.report_kept import Named, Recent, Worst
 
 #: The most failures, degraded calls, recovered calls, batches, circuits, operations, and ids of failed calls to keep.
@@ -145,8 +145,9 @@ class Tally:
         if event.run and not self.run:
             self.run = dict(event.run)
         self.kinds[kind] += 1
-        counts = _COUNT.get(kind)
-        if counts is None:
+        try:
+            counts = _COUNT[kind]
+        except KeyError:  # a user's class may derive from one of ours
             counts = _COUNT[kind] = next((part for base, part in _BASES.items() if issubclass(kind, base)), None)
         self.time_line.add(event)
         if counts is not None:
@@ -219,7 +220,7 @@ class Tally:
         operation = self.operation(event.operation)
         operation.retries += 1
         operation.waited += event.delay
-        operation.errors[event.error_in_brief] += 1
+        operation.errors[brief(event.error_type, event.http_status)] += 1
         self._take_up(event.of)
 
     def recover(self, event: RetryRecovered) -> None:
@@ -243,7 +244,7 @@ class Tally:
     def degrade(self, event: FallbackUsed) -> None:
         operation = self.operation(event.operation)
         operation.degraded += 1
-        operation.errors[event.error_in_brief] += 1
+        operation.errors[brief(event.error_type, event.http_status)] += 1
         if event.age is not None:
             self.old.add(f"{event.operation}: {age(event.age)} old")
         self._take_up(event.of)
@@ -262,14 +263,14 @@ class Tally:
 
     def fail(self, event: CallFailed) -> None:
         operation = self.operation(event.operation)
-        operation.errors[event.error_in_brief] += 1
+        operation.errors[brief(event.error_type, event.http_status)] += 1
         if event.again:
             operation.retries += 1
             self._take_up(event.of)
             return
         operation.failed += 1
         origin = self._take_up(event.of, keep=True)
-        if self._taken.pop(event.call):
+        if self._taken.pop(event.call, None):
             return
         self.failed += 1
         self._failed_calls.put(event.call, event.call)
@@ -315,7 +316,7 @@ class Tally:
         if not of:
             return None
         origin = self._origins.get(of)
-        if self._failed_calls.pop(of) is not None:
+        if self._failed_calls.pop(of, None) is not None:
             self.failed -= 1
         elif not keep or origin is None:
             self._taken.put(of, True)

@@ -31,10 +31,10 @@ _EVENTS = "RESILIENT_TASKS_EVENTS"
 def away_from_people() -> Iterator[None]:
     """Keep alerts away from people inside the block, as every fixture and server of this package does.
 
-    Failures are still counted, in memory; `LastGood` keeps results, and runs write events, in a temporary folder. A channel gets messages
-    only if it leads to a fake server that a `with` block or fixture has started, is a `Console`, or was passed to
-    `deliver_to`; otherwise the event `notify.suppressed` reports what would have been sent. Processes started inside
-    the block inherit this through their environment.
+    Failures are still counted, in memory; `LastGood` keeps results, and runs write events, in a temporary folder. A
+    channel gets messages only if it leads to a fake server that a `with` block or fixture has started, is a `Console`,
+    or was passed to `deliver_to`; otherwise the event `notify.suppressed` reports what would have been sent. Processes
+    started inside the block inherit this through their environment.
     """
     _enter()
     try:
