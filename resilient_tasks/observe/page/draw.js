@@ -1,0 +1,137 @@
+// Draws the lanes on a canvas. Outcomes differ in colour and in pattern; a sign follows each call that was not plainly ok.
+
+const AXIS = 24, NAME = 20;
+
+/** Return the page's colours, which differ in the dark and in print. */
+function colours() {
+  const style = getComputedStyle(document.documentElement);
+  const names = ["page", "ink", "muted", "line", "pale", "failed", "degraded", "recovered", "ok", "running", "timeout", "abandoned", "rows", "alerts"];
+  return Object.fromEntries(names.map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
+}
+
+/** Draw the bar of an attempt: ok full, failed hatched, timeout striped, abandoned and running open at the end. */
+function drawBar(pen, colour, outcome, x, y, width, height) {
+  pen.fillStyle = pen.strokeStyle = colour[outcome] ?? colour.ok;
+  pen.lineWidth = 1;
+  if (outcome === "ok" || width < 4) return pen.fillRect(x, y, width, height);
+  if (outcome === "abandoned" || outcome === "running") pen.setLineDash([3, 2]);
+  pen.strokeRect(x + 0.5, y + 0.5, width - 1, height - 1);
+  pen.setLineDash([]);
+  if (outcome === "running" || outcome === "abandoned") return undefined;
+  pen.save();
+  pen.beginPath();
+  pen.rect(x, y, width, height);
+  pen.clip();
+  pen.beginPath();
+  const slope = outcome === "failed" ? height : 0;
+  const from = Math.max(x, 0) - ((Math.max(x, 0) - x) % 4), to = Math.min(x + width, pen.canvas.width);
+  for (let at = from - slope; at < to; at += outcome === "failed" ? 4 : 3) {
+    pen.moveTo(at, y + height);
+    pen.lineTo(at + slope, y);
+  }
+  pen.lineWidth = outcome === "failed" ? 1.8 : 1.4;
+  pen.stroke();
+  pen.restore();
+  return undefined;
+}
+
+/** Draw a circuit: open a dense band, half open a light one, closed a line. */
+function drawSpan(pen, colour, state, x, y, width, height) {
+  if (state === "closed") {
+    pen.fillStyle = colour.ok;
+    return pen.fillRect(x, y + height / 2 - 1, width, 2);
+  }
+  return drawBar(pen, { ...colour, half: colour.degraded }, state === "open" ? "failed" : "half", x, state === "open" ? y : y + height / 4, width, state === "open" ? height : height / 2);
+}
+
+/** Draw a mark: a diamond for rows, a triangle for alerts, a ring for others. */
+function drawMark(pen, colour, name, x, y, size) {
+  const kind = name.startsWith("rows") ? "rows" : name.startsWith("notify") ? "alerts" : "ink";
+  pen.fillStyle = colour[kind];
+  pen.strokeStyle = colour.page;
+  pen.lineWidth = 1.5;
+  pen.beginPath();
+  if (kind === "rows") [[0, -size], [size, 0], [0, size], [-size, 0]].forEach(([dx, dy]) => pen.lineTo(x + dx, y + dy));
+  else if (kind === "alerts") [[0, -size], [size, size], [-size, size]].forEach(([dx, dy]) => pen.lineTo(x + dx, y + dy));
+  else pen.arc(x, y, size * 0.7, 0, 7);
+  pen.closePath();
+  pen.stroke();
+  pen.fill();
+}
+
+/** Draw all that the view shows, and return the boxes of what a pointer can meet. */
+function draw(pen, { lanes, view, width, height, top, row, colour, selected }) {
+  const scale = width / (view.to - view.from), boxes = [];
+  const x = (time) => Math.min(Math.max((time - view.from) * scale, -1e4), 1e6);
+  pen.fillStyle = colour.page;
+  pen.fillRect(0, 0, width, height);
+  const each = step(view.to - view.from, 96 / width), labels = [];
+  for (let time = Math.ceil(view.from / each) * each; time < view.to; time += each) labels.push(time);
+  pen.fillStyle = colour.line;
+  for (const time of labels) pen.fillRect(Math.round(x(time)), 0, 1, height);
+  let y = AXIS - top;
+  for (const lane of lanes) {
+    const bottom = y + NAME + lane.rows * row;
+    if (bottom > AXIS && y < height) drawLane(pen, lane, y + NAME, x, { row, colour, selected, width, height, boxes });
+    y = bottom + 4;
+  }
+  pen.fillStyle = colour.page;
+  pen.fillRect(0, 0, width, AXIS - 2);
+  pen.fillStyle = colour.muted;
+  pen.font = "12px system-ui, sans-serif";
+  for (const time of labels) pen.fillText(clock(time, each), x(time) + 3, 15);
+  return boxes;
+}
+
+function drawLane(pen, lane, y, x, { row, colour, selected, width, height, boxes }) {
+  const thick = Math.max(3, row - 3);
+  pen.fillStyle = colour.line;
+  pen.fillRect(0, y - NAME - 2, width, 1);
+  for (const span of lane.spans ?? []) {
+    const from = x(span.started), to = Math.max(x(span.ended), from + 2);
+    drawSpan(pen, colour, span.state, from, y, to - from, thick);
+    boxes.push({ from, to, y, height: thick, span });
+  }
+  for (const call of lane.calls) {
+    const top = y + call.row * row;
+    const from = x(call.started), to = Math.max(x(call.ended), from + 2);
+    if (to < 0 || from > width || top + row < 0 || top > height) continue;
+    if (call === selected) {
+      pen.strokeStyle = colour.ink;
+      pen.lineWidth = 2;
+      pen.strokeRect(from - 3, top - 2.5, to - from + 6, thick + 5);
+    }
+    boxes.push({ from, to: to + 8, y: top, height: thick, call });
+    drawCall(pen, call, top, x, { thick, colour, boxes });
+  }
+  pen.font = "600 13px system-ui, sans-serif";
+  const name = lane.name.length > 80 ? `${lane.name.slice(0, 79)}…` : lane.name;
+  pen.fillStyle = colour.page;
+  pen.fillRect(2, y - NAME + 1, pen.measureText(name).width + 6, NAME - 3);
+  pen.fillStyle = colour.ink;
+  pen.fillText(name, 5, y - 6);
+}
+
+function drawCall(pen, call, top, x, { thick, colour, boxes }) {
+  pen.fillStyle = colour.muted;
+  for (const wait of call.waits) {
+    const from = x(wait.started), to = Math.max(x(wait.ended), from + 1);
+    pen.fillRect(from, top + thick / 2 - 0.75, to - from, 1.5);
+    boxes.push({ from, to, y: top, height: thick, call, wait });
+  }
+  for (const attempt of call.attempts) {
+    const from = x(attempt.started), to = Math.max(x(attempt.ended), from + 2);
+    drawBar(pen, { ...colour, ok: colour.recovered }, attempt.outcome, from, top, to - from, thick);
+    boxes.push({ from, to, y: top, height: thick, call, attempt });
+  }
+  if (thick >= 7 && call.outcome !== "ok") {
+    pen.fillStyle = colour[call.outcome];
+    pen.font = "bold 12px system-ui, sans-serif";
+    pen.fillText(GLYPHS[call.outcome] ?? "", x(call.ended) + 4, top + thick / 2 + 4);
+  }
+  for (const mark of call.marks) {
+    const size = Math.min(5, thick / 2 + 1);
+    drawMark(pen, colour, mark.name, x(mark.time), top + thick / 2, size);
+    boxes.push({ from: x(mark.time) - size, to: x(mark.time) + size, y: top, height: thick, call, mark });
+  }
+}

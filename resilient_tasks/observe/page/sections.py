@@ -1,0 +1,213 @@
+"""The sections of the page, worst first: each is a heading, a sentence and a table, or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from resilient_tasks.core.wording import number_of
+from resilient_tasks.observe.page.table import Row, table
+from resilient_tasks.observe.page.texts import NONE, Times, counted, error, lasted, long_text, text
+
+Report = Mapping[str, Any]
+#: An outcome is never colour alone.
+GLYPHS = {"failed": "✕", "degraded": "□", "recovered": "●", "rows": "◆", "alerts": "▲", "stopped": "◷", "circuit": "▬"}
+
+
+class Sections:
+    """The sections of one report.
+
+    Args:
+        report: the run report, as its `as_dict()` returns it.
+    """
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        calls = report["timeline"]["calls"]
+        times = [report["run"]["started"], report["run"]["ended"]]
+        times += [event["time"] for name in ("not_recovered", "degraded", "recovered") for event in report[name]]
+        self._times = Times(*times)
+        self._places = {call["call"]: place for place, call in enumerate(calls)}
+
+    def _call(self, found: Mapping[str, Any], *cells: str) -> Row:
+        return Row((text(found["operation"]), *cells), self._places.get(found["call"]))
+
+    def failed(self) -> str:
+        """Return what was not recovered."""
+        heads = ("operation", "error", "why not retried", "attempts#", "time#")
+        rows = [
+            self._call(
+                each, error(each), text(each["why"] or each["kind"]), f"{each['attempts']}", self._times.at(each["time"])
+            )
+            for each in self._report["not_recovered"]
+        ]
+        return _section("failed", "Not recovered", "The caller got the error.", table("Not recovered", heads, rows), rows)
+
+    def degraded(self) -> str:
+        """Return the calls that a fallback answered."""
+        heads = ("operation", "answered by", "age of the data", "because of", "time#")
+        rows = [
+            self._call(each, text(each["fallback"]), _age(each), error(each), self._times.at(each["time"]))
+            for each in self._report["degraded"]
+        ]
+        return _section("degraded", "Degraded", "A fallback answered.", table("Degraded", heads, rows), rows)
+
+    def recovered(self) -> str:
+        """Return the calls that recovered by retry."""
+        heads = ("operation", "failed first with", "attempts#", "waited#", "time#")
+        rows = [
+            self._call(
+                each,
+                counted(each["errors"]),
+                f"{each['attempts']}",
+                lasted(each["waited_s"]),
+                self._times.at(each["time"]),
+            )
+            for each in self._report["recovered"]
+        ]
+        return _section(
+            "recovered", "Recovered", "A later attempt succeeded.", table("Recovered", heads, rows), rows
+        )
+
+    def rows(self) -> str:
+        """Return the balance of rows."""
+        heads = ("operation", "rows#", "valid#", "invalid#", "action", "reasons", "file")
+        found = self._report["rows"]
+        rows = [
+            Row(
+                (
+                    text(each["operation"] + (f" ({each['part']})" if each["part"] else "")),
+                    f"{each['rows']:,}",
+                    f"{each['rows'] - each['invalid']:,}",
+                    f"{each['invalid']:,}",
+                    text(each["action"]),
+                    counted(each["reasons"]),
+                    f"<code>{text(each['path'])}</code>" if each["path"] else NONE,
+                )
+            )
+            for each in found
+        ]
+        checked, invalid = sum(each["rows"] for each in found), sum(each["invalid"] for each in found)
+        balance = f"{number_of(checked, 'row')} checked = {checked - invalid:,} valid + {invalid:,} invalid."
+        return _section("rows", "Rows", balance, table("Rows", heads, rows), rows)
+
+    def alerts(self) -> str:
+        """Return alerts sent, and those that wait."""
+        alerts = self._report["alerts"]
+        rows = [
+            Row((text(each["channel"]), long_text(each["reason"]), lasted(each["retry_in_s"])))
+            for each in alerts["waiting"]
+        ]
+        said = f"{alerts['sent']} sent, {len(rows)} waiting, {alerts['suppressed']} only counted."
+        shown = table("Alerts that wait", ("channel", "why it waits", "next attempt in#"), rows) if rows else ""
+        return _section("alerts", "Alerts", said, shown, rows or alerts["sent"] or alerts["suppressed"])
+
+    def not_stopped(self) -> str:
+        """Return timeouts that did not stop their work."""
+        heads = ("operation", "limit#", "why the work ran on", "thread", "time#")
+        rows = [
+            Row(
+                (
+                    text(each["operation"]),
+                    lasted(each["limit_s"]),
+                    text(each["reason"]),
+                    text(each["thread"]),
+                    self._times.at(each["time"]),
+                )
+            )
+            for each in self._report["not_stopped"]
+        ]
+        title, said = "Timeouts that did not stop their work", "The call ended; its work may have continued."
+        return _section("stopped", title, said, table(title, heads, rows), rows)
+
+    def circuits(self) -> str:
+        """Return the states of circuits."""
+        heads = ("circuit", "state", "from#", "lasted#", "reason")
+        rows = [
+            Row(
+                (
+                    text(each["name"]),
+                    text(span["state"].replace("_", " ")),
+                    self._times.at(span["started"]),
+                    "to the end" if span["ended"] is None else lasted(span["ended"] - span["started"]),
+                    text(span["reason"]),
+                )
+            )
+            for each in self._report["circuits"]
+            for span in each["spans"]
+        ]
+        said = "An open circuit lets no call through."
+        return _section("circuit", "Circuits", said, table("Circuits", heads, rows), rows)
+
+    def operations(self) -> str:
+        """Return counts by operation."""
+        names = ("failed", "degraded", "recovered", "retries")
+        heads = ("operation", *(f"{name}#" for name in names), "waited#", "rows out#", "errors")
+        rows = [
+            Row(
+                (
+                    text(each["name"]),
+                    *(f"{each[name]:,}" for name in names),
+                    lasted(each["waited_s"]),
+                    f"{each['rows_out']:,}",
+                    counted(each["errors"]),
+                ),
+                operation=each["name"],
+            )
+            for each in self._report["operations"]
+        ]
+        return _section("operations", "By operation", "", table("By operation", heads, rows, few=20), rows)
+
+    def remarks(self) -> str:
+        """Return remarks."""
+        found = self._report["remarks"]
+        return _section("remarks", "Remarks", "", f"<ul>{''.join(f'<li>{long_text(each)}</li>' for each in found)}</ul>", found)
+
+    def calls(self) -> str:
+        """Return the calls of the time line as a table: what it shows, in words."""
+        heads = ("operation", "outcome", "began#", "attempts", "waited#", "task run")
+        rows = [
+            Row(
+                (
+                    text(each["operation"]),
+                    f'<span class="{_word(each["outcome"])}">{text(each["outcome"])}</span>',
+                    self._times.at(next((tried["started"] for tried in each["attempts"]), None)),
+                    _attempts(each["attempts"]),
+                    lasted(sum(wait["ended"] - wait["started"] for wait in each["waits"])),
+                    text(each["task_run"]),
+                ),
+                place,
+            )
+            for place, each in enumerate(self._report["timeline"]["calls"])
+        ]
+        if not rows:
+            return ""
+        shown = table("Calls", heads, rows, few=len(rows), id_of_rows="call-")
+        return f'<details id="calls"><summary>The time line as a table: {number_of(len(rows), "call")}</summary>{shown}</details>'
+
+
+def _section(name: str, title: str, said: str, body: str, found: Any) -> str:
+    if not found:
+        return ""
+    glyph = f'<span class="{name}" aria-hidden="true">{GLYPHS[name]}</span> ' if name in GLYPHS else ""
+    sentence = f'<p class="sub">{said}</p>' if said else ""
+    return f'<section id="{name}" aria-labelledby="{name}-title"><h2 id="{name}-title">{glyph}{title}</h2>{sentence}{body}</section>'
+
+
+def _age(found: Mapping[str, Any]) -> str:
+    if found["age_s"] is None:
+        return NONE
+    return f"<strong>{lasted(found['age_s'])}</strong>, of {Times.dated(found['since'])}"
+
+
+def _attempts(attempts: list[Mapping[str, Any]]) -> str:
+    words = []
+    for each in attempts:
+        took = "" if None in {each["started"], each["ended"]} else f" {lasted(each['ended'] - each['started'])}"
+        found = f": {text(each['error'])}" if each["error"] else ""
+        words.append(f"<li>{text(each['outcome'])}{took}{found}</li>")
+    return f"<ol>{''.join(words)}</ol>" if words else NONE
+
+
+def _word(outcome: str) -> str:
+    return outcome if outcome in {"failed", "degraded", "recovered", "ok", "running"} else "ok"
