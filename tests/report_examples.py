@@ -239,3 +239,36 @@ def _drawn(draw, number, at):
     if outcome in {"ok", "recovered"}:
         attempts[-1] |= {"outcome": "ok", "error": None}
     return call(f"n{number}", f"fetch_{draw.randrange(12)}", outcome, attempts, waits[: len(attempts) - 1])
+
+
+#: Names of fields whose texts are the library's own.
+OWN_TEXTS = {"outcome", "state", "call", "id", "url"}
+
+
+def with_texts(report, write, field=""):
+    """Return a report in which each text that is a user's, a service's or an error's is what `write(it)` returns."""
+    match report:
+        case dict():
+            free = field in {"errors", "reasons"}
+            return {write(name) if free else name: with_texts(value, write, name) for name, value in report.items()}
+        case list():
+            return [with_texts(each, write, field) for each in report]
+        case str() if field not in OWN_TEXTS:
+            return write(report)
+    return report
+
+
+HOSTILE = (
+    "<script>window.owned = 1</script>",
+    "</script><script>window.owned = 2</script>",
+    "<!--<script>",
+    '"><img src=x onerror="window.owned = 3">',
+    "' onmouseover='window.owned = 4' x='",
+    "</style></title></details></table><svg onload=window.owned=5>",
+    "javascript:window.owned=6",
+    "]]>{{7*7}}${window.owned = 8}`",
+    "line\u2028end\u2029 \u202eevil\u202c \x00\x1b[31m\x07 \ud800 \ufeff\u200b",
+    "W" * 5000,
+    "&lt;b&gt; &amp; é 漢字 🙂 e\u0301",
+    "\n\r\n\t  ",
+)

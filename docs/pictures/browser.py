@@ -31,12 +31,14 @@ class Browser:
     def __init__(self, socket: ClientConnection) -> None:
         self._socket = socket
         self._ids = itertools.count(1)
+        #: Events that the browser has sent, of the domains that are enabled.
+        self.events: list[dict[str, Any]] = []
 
     def open(self, url: str, *, width: int = 1280, height: int = 800, phone: bool = False) -> None:
         """Load a page in a window of this size, in CSS pixels."""
         size = {"width": width, "height": height, "deviceScaleFactor": 2 if phone else 1, "mobile": phone}
-        self._send("Emulation.setDeviceMetricsOverride", **size)
-        self._send("Page.navigate", url=url)
+        self.send("Emulation.setDeviceMetricsOverride", **size)
+        self.send("Page.navigate", url=url)
 
     def wait_for(self, text: str, seconds: float = 60) -> None:
         """Wait until the page shows `text`.
@@ -57,21 +59,55 @@ class Browser:
 
     def run(self, script: str) -> Any:
         """Evaluate an expression of JavaScript and return its value."""
-        answer = self._send("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
+        answer = self.send("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
         return answer["result"].get("value")
 
     def take(self, path: Path, *, settle: float = 1.0, whole: bool = False) -> None:
         """Write a picture of the window, or of the whole page, after `settle` seconds for animations."""
         time.sleep(settle)
-        shot = self._send("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
+        shot = self.send("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
         path.write_bytes(base64.b64decode(shot["data"]))
 
-    def _send(self, method: str, **params: Any) -> Any:
+    def press(self, selector: str) -> None:
+        """Click in the middle of the first element that matches a CSS selector.
+
+        Raises:
+            LookupError: there is none that can be seen.
+        """
+        script = f"""(() => {{
+            const found = document.querySelector({json.dumps(selector)});
+            if (!found || !found.getClientRects().length) return null;
+            found.scrollIntoView({{block: "center"}});
+            const box = found.getClientRects()[0];
+            return [box.x + box.width / 2, box.y + box.height / 2];
+        }})()"""
+        if (place := self.run(script)) is None:
+            raise LookupError(f"the page shows no {selector}")
+        self.mouse("mousePressed", *place, button="left", clickCount=1)
+        self.mouse("mouseReleased", *place, button="left", clickCount=1)
+
+    def mouse(self, kind: str, x: float, y: float, **more: Any) -> None:
+        """Send an event of the mouse at a point of the window: `mouseMoved`, `mousePressed`, `mouseWheel`, …"""
+        self.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, **more)
+
+    def key(self, key: str, text: str = "") -> None:
+        """Press a key and release it; `text` is what it writes."""
+        self.send("Input.dispatchKeyEvent", type="keyDown", key=key, text=text)
+        self.send("Input.dispatchKeyEvent", type="keyUp", key=key)
+
+    def send(self, method: str, **params: Any) -> Any:
+        """Send a command of the DevTools protocol, and return its result.
+
+        Raises:
+            RuntimeError: the browser refused it.
+        """
         number = next(self._ids)
         self._socket.send(json.dumps({"id": number, "method": method, "params": params}))
         while True:
             answer = json.loads(self._socket.recv(timeout=60))
-            if answer.get("id") == number:
+            if "id" not in answer:
+                self.events.append(answer)
+            elif answer["id"] == number:
                 if "error" in answer:
                     raise RuntimeError(f"{method}: {answer['error']['message']}")
                 return answer["result"]

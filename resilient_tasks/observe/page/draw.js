@@ -13,11 +13,14 @@ function colours() {
 function drawBar(pen, colour, outcome, x, y, width, height) {
   pen.fillStyle = pen.strokeStyle = colour[outcome] ?? colour.ok;
   pen.lineWidth = 1;
-  if (outcome === "ok" || width < 4) return pen.fillRect(x, y, width, height);
+  if (outcome === "ok" || width < 4) {
+    pen.fillRect(x, y, width, height);
+    return;
+  }
   if (outcome === "abandoned" || outcome === "running") pen.setLineDash([3, 2]);
   pen.strokeRect(x + 0.5, y + 0.5, width - 1, height - 1);
   pen.setLineDash([]);
-  if (outcome === "running" || outcome === "abandoned") return undefined;
+  if (outcome === "running" || outcome === "abandoned") return;
   pen.save();
   pen.beginPath();
   pen.rect(x, y, width, height);
@@ -32,16 +35,14 @@ function drawBar(pen, colour, outcome, x, y, width, height) {
   pen.lineWidth = outcome === "failed" ? 1.8 : 1.4;
   pen.stroke();
   pen.restore();
-  return undefined;
 }
 
-/** Draw a circuit: open a dense band, half open a light one, closed a line. */
+/** Draw a circuit: open a full band, half open a striped one, closed a line. */
 function drawSpan(pen, colour, state, x, y, width, height) {
-  if (state === "closed") {
-    pen.fillStyle = colour.ok;
-    return pen.fillRect(x, y + height / 2 - 1, width, 2);
-  }
-  return drawBar(pen, { ...colour, half: colour.degraded }, state === "open" ? "failed" : "half", x, state === "open" ? y : y + height / 4, width, state === "open" ? height : height / 2);
+  pen.fillStyle = state === "open" ? colour.failed : colour.ok;
+  if (state === "open") pen.fillRect(x, y, width, height);
+  else if (state === "closed") pen.fillRect(x, y + height / 2 - 1, width, 2);
+  else drawBar(pen, { ...colour, half: colour.degraded }, "half", x, y + height / 4, width, height / 2);
 }
 
 /** Draw a mark: a diamond for rows, a triangle for alerts, a ring for others. */

@@ -61,7 +61,7 @@
   const tip = make(scroller, "div", { class: "tip", role: "tooltip", hidden: "" });
   const pen = canvas.getContext("2d");
   drawLegend(make(chart, "ul", { class: "legend" }));
-  make(chart, "p", { class: "sub", id: "keys" }, "Wheel or pinch zooms, a drag pans. Keys: + and − zoom, ← → pan, ↑ ↓ choose a call, Enter zooms to it, 0 is the whole run, Esc resets.");
+  make(chart, "p", { class: "sub keys", id: "keys" }, "Wheel or pinch zooms, a drag pans. Keys: + and − zoom, ← → pan, ↑ ↓ choose a call, Enter zooms to it, 0 is the whole run, Esc resets.");
   const panel = make(chart, "div", { class: "call", "aria-live": "polite", hidden: "" });
 
   function drawLegend(list) {

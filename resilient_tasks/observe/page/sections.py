@@ -37,7 +37,7 @@ class Sections:
         heads = ("operation", "error", "why not retried", "attempts#", "time#")
         rows = [
             self._call(
-                each, error(each), text(each["why"] or each["kind"]), f"{each['attempts']}", self._times.at(each["time"])
+                each, error(each), text((each["why"] or each["kind"]).removeprefix("not retried: ")), f"{each['attempts']}", self._times.at(each["time"])
             )
             for each in self._report["not_recovered"]
         ]
