@@ -33,7 +33,7 @@ def attempt(number, started, ended, outcome, error=None):
     return {"number": number, "started": started, "ended": ended, "outcome": outcome, "error": error}
 
 
-def call(name, operation, outcome, attempts, waits=(), marks=(), task_run=None):
+def call(name, operation, outcome, attempts, waits=(), *, marks=(), task_run=None):
     """Return a call of the time line; `waits` are pairs of times, `marks` triples of time, name and text."""
     return {
         "call": name,
@@ -79,7 +79,7 @@ def small():
                 attempt(2, at + 6.5, at + 26.5, "abandoned", "TimedOut: no answer within 20 s"),
             ],
             [(at + 4.5, at + 6.5)],
-            [(at + 26.6, "notify.sent", "#ml-alerts: fetch_planes degraded")],
+            marks=[(at + 26.6, "notify.sent", "#ml-alerts: fetch_planes degraded")],
         ),
         call(
             "c3",
@@ -91,7 +91,7 @@ def small():
                 attempt(3, at + 18, at + 21, "ok"),
             ],
             [(at + 3, at + 5), (at + 15, at + 18)],
-            [(at + 21, "rows.quarantined", "42 of 27,004 rows quarantined")],
+            marks=[(at + 21, "rows.quarantined", "42 of 27,004 rows quarantined")],
             task_run="fetch_month-a3f",
         ),
         call(
@@ -204,14 +204,30 @@ def large(size=2000, seed=1):
     for number in range(size):
         at += draw.expovariate(1.0)
         calls.append(_drawn(draw, number, at))
-    by_outcome = {name: [each for each in calls if each["outcome"] == name] for name in ("failed", "degraded", "recovered")}
+    by_outcome = {
+        name: [each for each in calls if each["outcome"] == name] for name in ("failed", "degraded", "recovered")
+    }
     counts = report["counts"] | {name: len(found) for name, found in by_outcome.items()} | {"events": size * 3}
     lost = [
-        failure(each["operation"], each["call"], error="HTTP 503", http_status=503, attempts=len(each["attempts"]), why="all attempts failed")
+        failure(
+            each["operation"],
+            each["call"],
+            error="HTTP 503",
+            http_status=503,
+            attempts=len(each["attempts"]),
+            why="all attempts failed",
+        )
         for each in by_outcome["failed"]
     ]
     back = [
-        {"operation": each["operation"], "call": each["call"], "time": START, "attempts": 2, "errors": {"HTTP 503": 1}, "waited_s": 1.0}
+        {
+            "operation": each["operation"],
+            "call": each["call"],
+            "time": START,
+            "attempts": 2,
+            "errors": {"HTTP 503": 1},
+            "waited_s": 1.0,
+        }
         for each in by_outcome["recovered"]
     ]
     return report | {

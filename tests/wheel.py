@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 #: Bytes. A wheel that is larger holds something that is not the package.
 LARGEST = 800_000
 #: What a wheel may hold, besides what describes it.
-HELD = (".py", "py.typed")
+HELD = (".py", "py.typed", ".css", ".js")
 
 IMPORT = """
 import sys

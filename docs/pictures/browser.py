@@ -87,7 +87,7 @@ class Browser:
         self.mouse("mouseReleased", *place, button="left", clickCount=1)
 
     def mouse(self, kind: str, x: float, y: float, **more: Any) -> None:
-        """Send an event of the mouse at a point of the window: `mouseMoved`, `mousePressed`, `mouseWheel`, …"""
+        """Send an event of the mouse at a point of the window: `mouseMoved`, `mousePressed`, `mouseWheel`."""
         self.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, **more)
 
     def key(self, key: str, text: str = "") -> None:

@@ -74,7 +74,9 @@ def _title(report: Report) -> str:
 
 def _body(report: Report) -> str:
     sections = Sections(report)
-    partial = f'<p class="partial" role="note"><strong>This report is incomplete.</strong> {text(report["partial"])}</p>'
+    partial = (
+        f'<p class="partial" role="note"><strong>This report is incomplete.</strong> {text(report["partial"])}</p>'
+    )
     return "\n".join(
         filter(
             None,

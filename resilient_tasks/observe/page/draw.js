@@ -125,7 +125,7 @@ function drawCall(pen, call, top, x, { thick, colour, boxes }) {
     drawBar(pen, { ...colour, ok: colour.recovered }, attempt.outcome, from, top, to - from, thick);
     boxes.push({ from, to, y: top, height: thick, call, attempt });
   }
-  if (thick >= 7 && call.outcome !== "ok") {
+  if (call.outcome !== "ok" && (thick > 6 || call.outcome !== "recovered")) {
     pen.fillStyle = colour[call.outcome];
     pen.font = "bold 12px system-ui, sans-serif";
     pen.fillText(GLYPHS[call.outcome] ?? "", x(call.ended) + 4, top + thick / 2 + 4);

@@ -60,9 +60,9 @@
   const spacer = make(scroller, "div");
   const tip = make(scroller, "div", { class: "tip", role: "tooltip", hidden: "" });
   const pen = canvas.getContext("2d");
+  const panel = make(chart, "div", { class: "call", "aria-live": "polite", hidden: "" });
   drawLegend(make(chart, "ul", { class: "legend" }));
   make(chart, "p", { class: "sub keys", id: "keys" }, "Wheel or pinch zooms, a drag pans. Keys: + and − zoom, ← → pan, ↑ ↓ choose a call, Enter zooms to it, 0 is the whole run, Esc resets.");
-  const panel = make(chart, "div", { class: "call", "aria-live": "polite", hidden: "" });
 
   function drawLegend(list) {
     const ofAttempts = ["ok", "failed", "timeout", "abandoned", "running"].filter((kind) => calls.some((call) => call.attempts.some((each) => each.outcome === kind)));
@@ -101,7 +101,7 @@
 
   function measure() {
     const rows = lanes.reduce((sum, lane) => sum + lane.rows, 0), others = AXIS + lanes.length * (NAME + 4) + 6;
-    row = Math.max(6, Math.min(15, Math.floor((440 - others) / Math.max(rows, 1))));
+    row = Math.max(9, Math.min(15, Math.floor((440 - others) / Math.max(rows, 1))));
     const height = others + rows * row, most = Math.max(160, Math.min(window.innerHeight * 0.62, height));
     canvas.style.height = `${most}px`;
     spacer.style.height = `${Math.max(0, height - most)}px`;
@@ -178,7 +178,9 @@
   });
   const release = (event) => {
     const tapped = pointers.delete(event.pointerId) && event.type === "pointerup" && moved <= 4 && !pointers.size;
-    if (tapped) choose(at(event)?.call ?? null);
+    if (!tapped) return;
+    choose(at(event)?.call ?? null);
+    panel.scrollIntoView({ block: "nearest" });
   };
   for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, release);
   canvas.addEventListener("pointerleave", () => { tip.hidden = true; });
@@ -267,7 +269,7 @@
     event.preventDefault();
     if (call) focus(call);
     else { shown.operation = shown.operation === found.dataset.operation ? "" : found.dataset.operation; filter(); }
-    document.getElementById("timeline").scrollIntoView();
+    tools.scrollIntoView();
     canvas.focus({ preventScroll: true });
   });
 

@@ -37,11 +37,17 @@ class Sections:
         heads = ("operation", "error", "why not retried", "attempts#", "time#")
         rows = [
             self._call(
-                each, error(each), text((each["why"] or each["kind"]).removeprefix("not retried: ")), f"{each['attempts']}", self._times.at(each["time"])
+                each,
+                error(each),
+                text((each["why"] or each["kind"]).removeprefix("not retried: ")),
+                f"{each['attempts']}",
+                self._times.at(each["time"]),
             )
             for each in self._report["not_recovered"]
         ]
-        return _section("failed", "Not recovered", "The caller got the error.", table("Not recovered", heads, rows), rows)
+        return _section(
+            "failed", "Not recovered", "The caller got the error.", table("Not recovered", heads, rows), rows
+        )
 
     def degraded(self) -> str:
         """Return the calls that a fallback answered."""
@@ -65,9 +71,7 @@ class Sections:
             )
             for each in self._report["recovered"]
         ]
-        return _section(
-            "recovered", "Recovered", "A later attempt succeeded.", table("Recovered", heads, rows), rows
-        )
+        return _section("recovered", "Recovered", "A later attempt succeeded.", table("Recovered", heads, rows), rows)
 
     def rows(self) -> str:
         """Return the balance of rows."""
@@ -161,7 +165,9 @@ class Sections:
     def remarks(self) -> str:
         """Return remarks."""
         found = self._report["remarks"]
-        return _section("remarks", "Remarks", "", f"<ul>{''.join(f'<li>{long_text(each)}</li>' for each in found)}</ul>", found)
+        return _section(
+            "remarks", "Remarks", "", f"<ul>{''.join(f'<li>{long_text(each)}</li>' for each in found)}</ul>", found
+        )
 
     def calls(self) -> str:
         """Return the calls of the time line as a table: what it shows, in words."""
@@ -183,7 +189,8 @@ class Sections:
         if not rows:
             return ""
         shown = table("Calls", heads, rows, few=len(rows), id_of_rows="call-")
-        return f'<details id="calls"><summary>The time line as a table: {number_of(len(rows), "call")}</summary>{shown}</details>'
+        title = f"The time line as a table: {number_of(len(rows), 'call')}"
+        return f'<details id="calls"><summary>{title}</summary>{shown}</details>'
 
 
 def _section(name: str, title: str, said: str, body: str, found: Any) -> str:
@@ -191,7 +198,8 @@ def _section(name: str, title: str, said: str, body: str, found: Any) -> str:
         return ""
     glyph = f'<span class="{name}" aria-hidden="true">{GLYPHS[name]}</span> ' if name in GLYPHS else ""
     sentence = f'<p class="sub">{said}</p>' if said else ""
-    return f'<section id="{name}" aria-labelledby="{name}-title"><h2 id="{name}-title">{glyph}{title}</h2>{sentence}{body}</section>'
+    heading = f'<h2 id="{name}-title">{glyph}{title}</h2>'
+    return f'<section id="{name}" aria-labelledby="{name}-title">{heading}{sentence}{body}</section>'
 
 
 def _age(found: Mapping[str, Any]) -> str:

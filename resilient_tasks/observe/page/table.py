@@ -41,7 +41,9 @@ def table(label: str, heads: Sequence[str], rows: Iterable[Row], *, few: int = F
     shown = _table(label, heads, found[:few], id_of_rows)
     if not (left := found[few:]):
         return shown
-    more = f"<summary>{number_of(len(left), 'more row')}</summary>{_table(f'{label}, continued', heads, left, id_of_rows)}"
+    more = (
+        f"<summary>{number_of(len(left), 'more row')}</summary>{_table(f'{label}, continued', heads, left, id_of_rows)}"
+    )
     return f"{shown}<details>{more}</details>"
 
 

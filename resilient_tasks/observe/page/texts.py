@@ -1,4 +1,4 @@
-"""Texts and numbers of the page, escaped. What a reader would not see, such as a control character, is shown as `\\x1b`."""
+"""Texts and numbers of the page, escaped for HTML, with control characters made visible."""
 
 from __future__ import annotations
 
@@ -25,9 +25,7 @@ def long_text(value: str) -> str:
     """Return a message for HTML; one that is long unfolds."""
     if len(value) <= _AT_ONCE:
         return f'<span class="message">{text(value)}</span>' if value else ""
-    return (
-        f'<details class="message"><summary>{text(value[:_AT_ONCE])} …</summary>{text(value[_AT_ONCE:])}</details>'
-    )
+    return f'<details class="message"><summary>{text(value[:_AT_ONCE])} …</summary>{text(value[_AT_ONCE:])}</details>'
 
 
 def lasted(seconds: float | None) -> str:

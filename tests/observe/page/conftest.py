@@ -21,5 +21,7 @@ def chromium():
     with driver.browser(program) as started:
         for domain in ("Network", "Page", "Runtime", "Log"):
             started.send(f"{domain}.enable")
-        started.send("Network.emulateNetworkConditions", offline=True, latency=0, downloadThroughput=0, uploadThroughput=0)
+        started.send(
+            "Network.emulateNetworkConditions", offline=True, latency=0, downloadThroughput=0, uploadThroughput=0
+        )
         yield started

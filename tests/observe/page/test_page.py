@@ -62,13 +62,28 @@ def test_what_was_not_recovered_comes_first_with_its_error_status_attempts_and_r
     page = parsed(report_examples.small()).text
     in_order(page, "publish failed and was not recovered: HTTP 422", "Not recovered", "Degraded", "Recovered")
     failed = page[page.index("Not recovered The caller") : page.index("Degraded A fallback")]
-    in_order(failed, "publish", "HTTP 422", "HTTPStatusError", "model 'pilot' is unknown", "HTTP 422 is permanent", "1", "12:04:11")
+    in_order(
+        failed,
+        "publish",
+        "HTTP 422",
+        "HTTPStatusError",
+        "model 'pilot' is unknown",
+        "HTTP 422 is permanent",
+        "1",
+        "12:04:11",
+    )
 
 
 def test_the_sections_follow_in_the_order_of_their_weight():
     page = parsed(report_examples.small()).text
-    headings = ("A fallback answered.", "A later attempt succeeded.", "27,004 rows checked = 26,962 valid + 42 invalid.")
-    in_order(page, *headings, "1 sent, 1 waiting, 2 only counted.", "Timeouts that did not", "An open circuit", "Remarks")
+    headings = (
+        "A fallback answered.",
+        "A later attempt succeeded.",
+        "27,004 rows checked = 26,962 valid + 42 invalid.",
+    )
+    in_order(
+        page, *headings, "1 sent, 1 waiting, 2 only counted.", "Timeouts that did not", "An open circuit", "Remarks"
+    )
 
 
 def test_a_degraded_call_names_the_fallback_and_the_age_of_its_data():
@@ -79,7 +94,9 @@ def test_a_degraded_call_names_the_fallback_and_the_age_of_its_data():
 def test_every_attempt_is_there_without_script():
     page = parsed(report_examples.small()).text
     table = page[page.index("The time line as a table: 5 calls") :]
-    in_order(table, "failed 2.0 s : HTTP 503: try again".replace(" :", ":"), "timeout 10.0 s: TimedOut: 10 s", "ok 3.0 s")
+    in_order(
+        table, "failed 2.0 s : HTTP 503: try again".replace(" :", ":"), "timeout 10.0 s: TimedOut: 10 s", "ok 3.0 s"
+    )
 
 
 def test_an_empty_report_says_that_nothing_failed():
@@ -140,11 +157,15 @@ def test_the_policy_of_the_page_allows_its_own_style_and_script_and_no_network()
     assert not re.search(r"\b(src|srcset|action|data)=|@import|url\(", page.partition('id="data"')[0])
 
 
-@pytest.mark.parametrize("url", ["javascript:alert(1)", "data:text/html,x", " javascript:x", "file:///etc/passwd", "//x"])
+@pytest.mark.parametrize(
+    "url", ["javascript:alert(1)", "data:text/html,x", " javascript:x", "file:///etc/passwd", "//x"]
+)
 def test_the_link_to_the_run_is_an_address_of_the_web_or_none(url):
     report = report_examples.small()
     report["run"]["url"] = url
-    assert not [value for name, value in parsed(report).attributes if name == "href" and not value.startswith(("#", "data:,"))]
+    assert not [
+        value for name, value in parsed(report).attributes if name == "href" and not value.startswith(("#", "data:,"))
+    ]
     report["run"]["url"] = "https://prefect.example/runs/flow-run/0b9c"
     assert ("href", report["run"]["url"]) in parsed(report).attributes
 
@@ -152,7 +173,9 @@ def test_the_link_to_the_run_is_an_address_of_the_web_or_none(url):
 texts = st.one_of(
     st.sampled_from(report_examples.HOSTILE),
     st.text(st.characters(codec=None, categories=None), max_size=40),
-    st.lists(st.sampled_from([*"<>&\"'/=`-![]\\", "script", "style", "\u2028", "\x00", "\ud800", "a"]), max_size=12).map("".join),
+    st.lists(
+        st.sampled_from([*"<>&\"'/=`-![]\\", "script", "style", "\u2028", "\x00", "\ud800", "a"]), max_size=12
+    ).map("".join),
 )
 
 
