@@ -150,7 +150,7 @@ def _tiles(report: Report) -> str:
 
 
 def _tile(name: str, count: int, words: str, more: int = 0) -> str:
-    shown = f'<span aria-hidden="true">{GLYPHS[name]}</span> <b>{count:,}</b> <span>{words}</span>'
+    shown = f'<span aria-hidden="true">{GLYPHS[name]}</span> <strong>{count:,}</strong> <span>{words}</span>'
     if not count and not more:
         return f'<li class="none">{shown}</li>'
     return f'<li class="{name}"><a href="#{name}">{shown}</a></li>'

@@ -91,7 +91,7 @@ function drawLane(pen, lane, y, x, { row, colour, selected, width, height, boxes
   for (const span of lane.spans ?? []) {
     const from = x(span.started), to = Math.max(x(span.ended), from + 2);
     drawSpan(pen, colour, span.state, from, y, to - from, thick);
-    boxes.push({ from, to, y, height: thick, span });
+    boxes.push({ from, to, y, height: thick, part: span });
   }
   for (const call of lane.calls) {
     const top = y + call.row * row;
@@ -114,25 +114,17 @@ function drawLane(pen, lane, y, x, { row, colour, selected, width, height, boxes
 }
 
 function drawCall(pen, call, top, x, { thick, colour, boxes }) {
-  pen.fillStyle = colour.muted;
-  for (const wait of call.waits) {
-    const from = x(wait.started), to = Math.max(x(wait.ended), from + 1);
-    pen.fillRect(from, top + thick / 2 - 0.75, to - from, 1.5);
-    boxes.push({ from, to, y: top, height: thick, call, wait });
+  for (const part of call.parts) {
+    const from = x(part.started), to = Math.max(x(part.ended), from + (part.kind === "wait" ? 1 : 2)), size = Math.min(5, thick / 2 + 1);
+    if (part.kind === "wait") {
+      pen.fillStyle = colour.muted;
+      pen.fillRect(from, top + thick / 2 - 0.75, to - from, 1.5);
+    } else if (part.kind === "attempt") drawBar(pen, { ...colour, ok: colour.recovered }, part.outcome, from, top, to - from, thick);
+    else drawMark(pen, colour, part.name, from, top + thick / 2, size);
+    boxes.push({ from: part.kind === "mark" ? from - size : from, to: part.kind === "mark" ? from + size : to, y: top, height: thick, call, part });
   }
-  for (const attempt of call.attempts) {
-    const from = x(attempt.started), to = Math.max(x(attempt.ended), from + 2);
-    drawBar(pen, { ...colour, ok: colour.recovered }, attempt.outcome, from, top, to - from, thick);
-    boxes.push({ from, to, y: top, height: thick, call, attempt });
-  }
-  if (call.outcome !== "ok" && (thick > 6 || call.outcome !== "recovered")) {
-    pen.fillStyle = colour[call.outcome];
-    pen.font = "bold 12px system-ui, sans-serif";
-    pen.fillText(GLYPHS[call.outcome] ?? "", x(call.ended) + 4, top + thick / 2 + 4);
-  }
-  for (const mark of call.marks) {
-    const size = Math.min(5, thick / 2 + 1);
-    drawMark(pen, colour, mark.name, x(mark.time), top + thick / 2, size);
-    boxes.push({ from: x(mark.time) - size, to: x(mark.time) + size, y: top, height: thick, call, mark });
-  }
+  if (call.outcome === "ok" || (thick <= 6 && call.outcome === "recovered")) return;
+  pen.fillStyle = colour[call.outcome];
+  pen.font = "bold 12px system-ui, sans-serif";
+  pen.fillText(GLYPHS[call.outcome] ?? "", x(call.ended) + 4, top + thick / 2 + 4);
 }

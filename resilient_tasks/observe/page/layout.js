@@ -15,35 +15,40 @@ function timed({ run, timeline, circuits }) {
   const known = times.filter(Number.isFinite);
   const first = known.length ? known.reduce((one, other) => Math.min(one, other)) : 0;
   const last = known.length ? known.reduce((one, other) => Math.max(one, other)) : 1;
-  const calls = timeline.calls.map((call, place) => timedCall(call, place, last)).filter((call) => call.known);
+  const calls = timeline.calls.map((call, place) => timedCall(call, place, last)).filter((call) => call.parts.length);
   return { calls, circuits: circuits.map((each) => timedCircuit(each, first, last)), first, last: Math.max(last, first + 0.001) };
 }
 
 function timedCall(call, place, last) {
-  let before = null;
+  const waits = call.waits.filter((wait) => wait.started !== null)
+    .map((wait) => ({ ...wait, kind: "wait", ended: Math.max(wait.started, wait.ended ?? last) }));
   const attempts = [];
-  call.attempts.forEach((attempt, at) => {
-    const wait = call.waits[at - 1];
-    const started = attempt.started ?? wait?.ended ?? before ?? attempt.ended ?? call.waits[at]?.started ?? call.marks[0]?.time ?? null;
-    if (started === null) return;
-    const open = attempt.outcome === "running" ? last : null;
-    const ended = Math.max(started, attempt.ended ?? open ?? call.waits[at]?.started ?? started);
-    attempts.push({ ...attempt, started, ended });
-    before = ended;
-  });
-  const waits = call.waits.filter((wait) => wait.started !== null).map((wait) => ({ ...wait, ended: wait.ended ?? last }));
-  const marks = call.marks.filter((mark) => mark.time !== null);
-  const times = [...[...attempts, ...waits].flatMap((part) => [part.started, part.ended]), ...marks.map((mark) => mark.time)];
+  for (const attempt of call.attempts) {
+    const until = attempt.ended ?? (attempt.outcome === "running" ? last : null);
+    const before = [...attempts, ...waits].map((part) => part.ended).filter((time) => until === null || time <= until);
+    const started = attempt.started ?? (attempts.length && before.length ? Math.max(...before) : until);
+    if (started !== null) attempts.push({ ...attempt, kind: "attempt", started, ended: Math.max(started, until ?? started) });
+  }
+  const marks = call.marks.filter((mark) => mark.time !== null).map((mark) => ({ ...mark, kind: "mark", started: mark.time, ended: mark.time }));
+  const parts = [...attempts, ...waits, ...marks].sort((one, other) => one.started - other.started);
   const texts = [call.operation, call.task_run, call.outcome, ...call.attempts.map((each) => each.error), ...call.marks.map((each) => each.text)];
   return {
-    ...call, place, attempts, waits, marks, known: times.length > 0, started: Math.min(...times), ended: Math.max(...times),
-    words: texts.filter(Boolean).join("\n").toLowerCase(),
+    ...call, place, parts, words: texts.filter(Boolean).join("\n").toLowerCase(),
+    started: Math.min(...parts.map((part) => part.started)), ended: Math.max(...parts.map((part) => part.ended)),
   };
 }
 
 function timedCircuit({ name, spans }, first, last) {
-  const timedSpans = spans.map((span) => ({ ...span, started: span.started ?? first, ended: span.ended ?? last }));
-  return { name, spans: timedSpans };
+  return { name, spans: spans.map((span) => ({ ...span, kind: "span", started: span.started ?? first, ended: span.ended ?? last })) };
+}
+
+/** Return a part of a call or circuit in words. */
+function inWords({ kind, ...part }) {
+  const why = part.error ?? part.reason, took = part.ended > part.started ? lasted(part.ended - part.started) : "";
+  if (kind === "mark") return part.text;
+  if (kind === "wait") return `waited ${took}${why ? `: ${why}` : ""}`;
+  if (kind === "span") return `${part.state.replace("_", " ")} for ${took}${why ? `: ${why}` : ""}`;
+  return `attempt ${part.number}: ${part.outcome}${took ? ` after ${took}` : ""}${why ? `: ${why}` : ""}`;
 }
 
 /** Return the lanes of these calls; each call gets its row in its lane. */

@@ -65,12 +65,12 @@
   make(chart, "p", { class: "sub keys", id: "keys" }, "Wheel or pinch zooms, a drag pans. Keys: + and − zoom, ← → pan, ↑ ↓ choose a call, Enter zooms to it, 0 is the whole run, Esc resets.");
 
   function drawLegend(list) {
-    const ofAttempts = ["ok", "failed", "timeout", "abandoned", "running"].filter((kind) => calls.some((call) => call.attempts.some((each) => each.outcome === kind)));
+    const ofAttempts = ["ok", "failed", "timeout", "abandoned", "running"].filter((kind) => calls.some((call) => call.parts.some((part) => part.outcome === kind)));
     const entries = ofAttempts.map((kind) => [kind === "ok" ? "attempt succeeded" : kind, (sample) => drawBar(sample, { ...colour, ok: colour.recovered }, kind, 0, 1, 22, 10)]);
     const states = new Set(circuits.flatMap((each) => each.spans.map((span) => span.state)));
     if (states.has("open")) entries.push(["circuit open", (sample) => drawSpan(sample, colour, "open", 0, 1, 22, 10)]);
     if (states.has("half_open")) entries.push(["half open", (sample) => drawSpan(sample, colour, "half_open", 0, 1, 22, 10)]);
-    const marks = new Set(calls.flatMap((call) => call.marks.map((mark) => mark.name)));
+    const marks = new Set(calls.flatMap((call) => call.parts.filter((part) => part.kind === "mark").map((mark) => mark.name)));
     for (const [begin, name] of [["rows", "rows"], ["notify", "alert"]]) {
       if ([...marks].some((mark) => mark.startsWith(begin))) entries.push([name, (sample) => drawMark(sample, colour, begin, 11, 6, 5)]);
     }
@@ -209,14 +209,7 @@
     tip.style.top = `${scroller.scrollTop + Math.min(event.offsetY + 14, canvas.clientHeight - 50)}px`;
   }
 
-  function said({ call, attempt, wait, mark, span }) {
-    if (span) return `${span.state.replace("_", " ")} for ${lasted(span.ended - span.started)}${span.reason ? `: ${span.reason}` : ""}`;
-    const name = `${call.operation}, ${call.outcome}`;
-    if (mark) return `${name} · ${mark.text}`;
-    if (wait) return `${name} · waited ${lasted(wait.ended - wait.started)}${wait.reason ? `: ${wait.reason}` : ""}`;
-    return attempt ? `${name} · attempt ${attempt.number} of ${call.attempts.length}: ${saidOf(attempt)}` : name;
-  }
-  const saidOf = (attempt) => `${attempt.outcome}${attempt.ended > attempt.started ? ` after ${lasted(attempt.ended - attempt.started)}` : ""}${attempt.error ? `: ${attempt.error}` : ""}`;
+  const said = ({ call, part }) => (call ? `${call.operation}, ${call.outcome}${part ? ` · ${inWords(part)}` : ""}` : inWords(part));
 
   // The chosen call
   function choose(call) {
@@ -230,12 +223,8 @@
     const head = make(panel, "h3");
     make(head, "span", { class: call.outcome, "aria-hidden": "true" }, `${GLYPHS[call.outcome] ?? ""} `);
     head.append(`${call.operation}: ${call.outcome}, ${clock(call.started)}, ${lasted(call.ended - call.started)}`);
-    const list = make(panel, "ol");
-    call.attempts.forEach((attempt, place) => {
-      const wait = call.waits[place];
-      make(list, "li", { value: attempt.number }, saidOf(attempt) + (wait ? `; then waited ${lasted(wait.ended - wait.started)}${wait.reason ? ` (${wait.reason})` : ""}` : ""));
-    });
-    for (const mark of call.marks) make(panel, "div", {}, `${clock(mark.time)} ${mark.text}`);
+    const list = make(panel, "ul");
+    for (const part of call.parts) make(list, "li", {}, inWords(part));
     if (call.task_run) make(panel, "div", {}, `task run ${call.task_run}`);
   }
 

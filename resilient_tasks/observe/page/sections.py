@@ -32,6 +32,11 @@ class Sections:
     def _call(self, found: Mapping[str, Any], *cells: str) -> Row:
         return Row((text(found["operation"]), *cells), self._places.get(found["call"]))
 
+    def _listed(self, said: str, name: str) -> str:
+        """Add how many calls are listed, if not all."""
+        listed, count = len(self._report[name]), self._report["counts"][name.replace("not_recovered", "failed")]
+        return said if listed >= count else f"{said} {listed:,} of {number_of(count, 'call')} are listed."
+
     def failed(self) -> str:
         """Return what was not recovered."""
         heads = ("operation", "error", "why not retried", "attempts#", "time#")
@@ -46,7 +51,11 @@ class Sections:
             for each in self._report["not_recovered"]
         ]
         return _section(
-            "failed", "Not recovered", "The caller got the error.", table("Not recovered", heads, rows), rows
+            "failed",
+            "Not recovered",
+            self._listed("The caller got the error.", "not_recovered"),
+            table("Not recovered", heads, rows),
+            rows,
         )
 
     def degraded(self) -> str:
@@ -56,7 +65,13 @@ class Sections:
             self._call(each, text(each["fallback"]), _age(each), error(each), self._times.at(each["time"]))
             for each in self._report["degraded"]
         ]
-        return _section("degraded", "Degraded", "A fallback answered.", table("Degraded", heads, rows), rows)
+        return _section(
+            "degraded",
+            "Degraded",
+            self._listed("A fallback answered.", "degraded"),
+            table("Degraded", heads, rows),
+            rows,
+        )
 
     def recovered(self) -> str:
         """Return the calls that recovered by retry."""
@@ -71,7 +86,13 @@ class Sections:
             )
             for each in self._report["recovered"]
         ]
-        return _section("recovered", "Recovered", "A later attempt succeeded.", table("Recovered", heads, rows), rows)
+        return _section(
+            "recovered",
+            "Recovered",
+            self._listed("A later attempt succeeded.", "recovered"),
+            table("Recovered", heads, rows),
+            rows,
+        )
 
     def rows(self) -> str:
         """Return the balance of rows."""
@@ -171,14 +192,14 @@ class Sections:
 
     def calls(self) -> str:
         """Return the calls of the time line as a table: what it shows, in words."""
-        heads = ("operation", "outcome", "began#", "attempts", "waited#", "task run")
+        heads = ("operation", "outcome", "began#", "what happened", "waited#", "task run")
         rows = [
             Row(
                 (
                     text(each["operation"]),
                     f'<span class="{_word(each["outcome"])}">{text(each["outcome"])}</span>',
                     self._times.at(next((tried["started"] for tried in each["attempts"]), None)),
-                    _attempts(each["attempts"]),
+                    _parts(each),
                     lasted(sum(wait["ended"] - wait["started"] for wait in each["waits"])),
                     text(each["task_run"]),
                 ),
@@ -208,13 +229,22 @@ def _age(found: Mapping[str, Any]) -> str:
     return f"<strong>{lasted(found['age_s'])}</strong>, of {Times.dated(found['since'])}"
 
 
-def _attempts(attempts: list[Mapping[str, Any]]) -> str:
-    words = []
-    for each in attempts:
-        took = "" if None in {each["started"], each["ended"]} else f" {lasted(each['ended'] - each['started'])}"
-        found = f": {text(each['error'])}" if each["error"] else ""
-        words.append(f"<li>{text(each['outcome'])}{took}{found}</li>")
-    return f"<ol>{''.join(words)}</ol>" if words else NONE
+def _parts(call: Mapping[str, Any]) -> str:
+    """Return the attempts, waits and marks of a call in the order of time."""
+    found = [(each["started"] or each["ended"] or 0.0, _attempt(each)) for each in call["attempts"]]
+    for each in call["waits"]:
+        reason = f": {text(each['reason'])}" if each["reason"] else ""
+        found.append((each["started"], f"waited {lasted(each['ended'] - each['started'])}{reason}"))
+    found += [(each["time"], text(each["text"])) for each in call["marks"]]
+    items = "".join(f"<li>{words}</li>" for _, words in sorted(found, key=lambda part: part[0]))
+    return f"<ul>{items}</ul>" if items else NONE
+
+
+def _attempt(attempt: Mapping[str, Any]) -> str:
+    known = None not in {attempt["started"], attempt["ended"]}
+    took = f" after {lasted(attempt['ended'] - attempt['started'])}" if known else ""
+    error = f": {text(attempt['error'])}" if attempt["error"] else ""
+    return f"attempt {attempt['number']}: {text(attempt['outcome'])}{took}{error}"
 
 
 def _word(outcome: str) -> str:

@@ -94,9 +94,7 @@ def test_a_degraded_call_names_the_fallback_and_the_age_of_its_data():
 def test_every_attempt_is_there_without_script():
     page = parsed(report_examples.small()).text
     table = page[page.index("The time line as a table: 5 calls") :]
-    in_order(
-        table, "failed 2.0 s : HTTP 503: try again".replace(" :", ":"), "timeout 10.0 s: TimedOut: 10 s", "ok 3.0 s"
-    )
+    in_order(table, "attempt 1: failed after 2.0 s: HTTP 503: try again", "waited 2.0 s: backoff", "ok after 3.0 s", "42 of")
 
 
 def test_an_empty_report_says_that_nothing_failed():
@@ -127,6 +125,12 @@ def test_a_partial_report_says_so_before_anything_else_and_claims_nothing_for_th
 
 def test_calls_that_are_left_out_of_the_time_line_are_counted():
     assert "12,345 further calls were left out" in parsed(report_examples.large(20)).text
+
+
+def test_a_list_that_is_cut_short_says_so():
+    report = report_examples.small()
+    report["counts"]["failed"] = 1200
+    assert "The caller got the error. 1 of 1,200 calls are listed." in parsed(report).text
 
 
 def test_unknown_times_and_numbers_that_are_none_do_not_break_the_page():

@@ -151,7 +151,7 @@ def test_pointing_at_an_attempt_shows_its_error_and_a_click_the_whole_call(opene
     page.mouse("mouseMoved", x, y)
     tip = "document.querySelector('.tip:not([hidden])')?.innerText"
     wait_for(page, tip)
-    assert page.run(tip) == "fetch_month, recovered · attempt 1 of 3: failed after 2.0 s: HTTP 503: try again"
+    assert page.run(tip) == "fetch_month, recovered · attempt 1: failed after 2.0 s: HTTP 503: try again"
     page.mouse("mousePressed", x, y, button="left", clickCount=1)
     page.mouse("mouseReleased", x, y, button="left", clickCount=1)
     for part in (
@@ -263,7 +263,7 @@ def test_without_script_everything_but_the_time_line_is_there(opened):
     ):
         assert part in said
     page.press("#calls summary")
-    wait_for(page, "document.body.innerText.includes('timeout 10.0 s: TimedOut: 10 s')")
+    wait_for(page, "document.body.innerText.includes('attempt 2: timeout after 10.0 s: TimedOut: 10 s')")
     assert page.run("document.getElementById('chart').hidden")
 
 
