@@ -55,7 +55,7 @@ def write(
 {summary.seconds:.0f} s.</p>
 <figure>{svg(summary)}</figure>
 {_champions(months)}<h2>What failed, and what was done about it</h2><p>{html.escape(report.headline())}.</p>
-<div class="scroll">{report.html()}</div>
+<div class="scroll">{report.html_table()}</div>
 <h2>Three accounts</h2><p>{html.escape(EXPLANATION)}</p><ul>{held}{agreed}</ul>
 <h2>Month by month</h2>
 <p class="sub">Errors are RMSE in minutes on the month's newest seven days.</p>

@@ -105,7 +105,7 @@ def page(result: MonthResult, report: RunReport) -> str:
 {result.quarantined:,} quarantined, {result.withheld:,} withheld, {result.absent:,} absent.
 Degraded: {degraded}. Drift: {drift}.</p>
 <h2>What failed, and what was done about it</h2><p>{html.escape(report.headline())}.</p>
-<div class="scroll">{report.html()}</div>
+<div class="scroll">{report.html_table()}</div>
 </main></body></html>
 """
 

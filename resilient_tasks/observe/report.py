@@ -193,7 +193,13 @@ class RunReport:
         return report_words.markdown(self.as_dict())
 
     def html(self) -> str:
-        """Return the table of the operations and the remarks as an HTML fragment."""
+        """Return the report as one HTML page: a file that needs no network, with a time line of attempts."""
+        from resilient_tasks.observe import page  # noqa: PLC0415  # few programs write one
+
+        return page.html(self.as_dict())
+
+    def html_table(self) -> str:
+        """Return the table of the operations and the remarks as an HTML fragment, for a page of your own."""
         found = self.as_dict()
         head = "".join(f"<th>{html.escape(name)}</th>" for name in report_words.COLUMNS)
         rows = ("".join(f"<td>{_html(cell)}</td>" for cell in row) for row in report_words.rows(found))
