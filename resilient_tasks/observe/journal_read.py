@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
+import typing
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 import orjson
@@ -22,28 +24,69 @@ from resilient_tasks.safely import of_class
 _RUN = ("flow_run_id", "flow_run", "task_run_id", "task_run", "url")
 #: Bytes at the beginning and end of a file that say what it is about.
 _HEAD, _TAIL = 4_096, 65_536
+#: The most names of unknown events to remember.
+_NAMES = 100
+
+
+#: What a field of such a type may be in JSON.
+_JSON: Mapping[Any, frozenset[type]] = {
+    str: frozenset((str,)),
+    bool: frozenset((bool,)),
+    int: frozenset((int,)),
+    float: frozenset((float, int)),
+    Mapping: frozenset((dict,)),
+    tuple: frozenset((list,)),
+    type(None): frozenset((type(None),)),
+}
+_NUMBERS = frozenset((int, float))
+#: The greatest number of seconds that is a date.
+_LAST_DATE = 2e11
 
 
 @of_class
-def _attributes(kind: type[Event]) -> Mapping[str, str]:
-    """Return the fields of a class of events by their names in `as_dict()`."""
-    return {shown: name for name, shown in names_of_fields(kind).items()}
+def _attributes(kind: type[Event]) -> Mapping[str, tuple[str, frozenset[type], bool]]:
+    """Return the fields of a class of events by their names in `as_dict()`: name, types in JSON, whether it is checked."""
+    hints = typing.get_type_hints(kind)
+    found = {}
+    for name, shown in names_of_fields(kind).items():
+        parts = typing.get_args(hints[name]) if isinstance(hints[name], UnionType) else (hints[name],)
+        each = [_JSON.get(typing.get_origin(part) or part) for part in parts]
+        types = frozenset().union(*(one or () for one in each)) if None not in each else frozenset()
+        found[shown] = name, types, bool(types & {dict, float, list})
+    return found
 
 
 def event_of(values: Mapping[str, Any]) -> Event | None:
-    """Return the event that a line describes; None if its class is unknown to this version, or a field is missing.
+    """Return the event that a line describes.
 
-    An event holds no secret when it is written, so it is not redacted again.
+    None if its class is unknown to this version, a field is missing, or a value has the wrong type. An event holds no
+    secret when it is written, so it is not redacted again.
     """
-    kind = EVENTS.get(values.get("event.name", ""))
+    name = values.get("event.name")
+    kind = EVENTS.get(name) if type(name) is str else None
     if kind is None:
         return None
-    names, event = _attributes(kind), object.__new__(kind)  # its constructor would redact
+    fields, event = _attributes(kind), object.__new__(kind)  # its constructor would redact
     found = vars(event)
     found.update(kind._defaults)  # noqa: SLF001  # as the constructor does
-    found.update([(names[shown], value) for shown, value in values.items() if shown in names])
-    found["run"] = {shown: values[shown] for shown in _RUN if shown in values}
+    for shown, value in values.items():
+        field = fields.get(shown)
+        if field is not None:
+            name, types, has_parts = field
+            if types and (type(value) not in types or (has_parts and not _is_plain(value))):
+                return None
+            found[name] = value
+    found["run"] = {shown: values[shown] for shown in _RUN if type(values.get(shown)) is str}
     return event if len(found) == len(kind._names) else None  # noqa: SLF001  # as above
+
+
+def _is_plain(value: Any) -> bool:
+    """Return whether a number is within bounds, and a mapping or list holds numbers and texts only."""
+    if type(value) in _NUMBERS:
+        return -_LAST_DATE < value < _LAST_DATE
+    if type(value) is dict:
+        return all(type(each) in _NUMBERS or type(each) is str for each in value.values())
+    return value is None or all(type(each) is str for each in value)
 
 
 @dataclass
@@ -70,7 +113,9 @@ class _Process:
             case "process.ended":
                 self.has_ended = True
             case "events.left_out":
-                self.left_out = Counter(values.get("events", {}))
+                counts = values.get("events")
+                if isinstance(counts, dict):
+                    self.left_out = Counter({name: n for name, n in counts.items() if type(n) is int})
             case _:
                 return False
         return True
@@ -79,15 +124,15 @@ class _Process:
         """Return whether the process still runs; None if that cannot be known here."""
         if self.has_ended:
             return False
-        if self.about.get("host") != socket.gethostname() or "pid" not in self.about:
+        pid, began = self.about.get("pid"), self.about.get("process_started")
+        if self.about.get("host") != socket.gethostname() or type(pid) is not int or type(began) is not float:
             return None
         import psutil  # noqa: PLC0415  # only to read a run that has no end
 
         try:
-            began = psutil.Process(self.about["pid"]).create_time()
-        except psutil.Error:
+            return abs(psutil.Process(pid).create_time() - began) < 1.0
+        except (psutil.Error, ValueError, OverflowError):
             return False
-        return abs(began - self.about.get("process_started", began)) < 1.0
 
     def name(self) -> str:
         """Return the process in words."""
@@ -148,15 +193,13 @@ class Recording:
                     process.last = max(process.last, _time(values))
                     continue
                 event = event_of(values)
-                if event is None:
-                    self._unknown[str(values.get("event.name", "?"))[:80]] += 1
-                    continue
-                try:
+                if event is not None:
                     process.last = max(process.last, event.time)
-                except TypeError:
-                    self._unreadable += 1
-                else:
                     yield event
+                elif (name := str(values.get("event.name", "?"))[:80]) in EVENTS:
+                    self._unreadable += 1
+                elif name in self._unknown or len(self._unknown) < _NAMES:
+                    self._unknown[name] += 1
 
     def _lines(self, path: Path) -> Iterator[dict[str, Any]]:
         with path.open("rb") as file:
@@ -180,8 +223,9 @@ class Recording:
         found: dict[str, Any] = {}
         if starts:
             first = min(starts, key=_time)
-            names = {"id": "flow_run_id", "name": "flow_run", "url": "url", "started": "time"}
-            found = {name: first[shown] for name, shown in names.items() if shown in first}
+            names = {"id": "flow_run_id", "name": "flow_run", "url": "url"}
+            found = {name: first[shown] for name, shown in names.items() if type(first.get(shown)) is str}
+            found["started"] = _time(first)
         if ends and not self._going_on():
             found["ended"] = max(map(_time, ends))
         return found
@@ -309,8 +353,8 @@ def _ends(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _time(values: Mapping[str, Any]) -> float:
-    time = values.get("time", 0.0)
-    return float(time) if isinstance(time, int | float) else 0.0
+    time = values.get("time")
+    return float(time) if type(time) in _NUMBERS and 0 <= time < _LAST_DATE else 0.0
 
 
 def _decode(line: bytes) -> Any:

@@ -74,13 +74,28 @@ def balance(report: Report) -> list[str]:
     ]
 
 
-_SECTIONS: tuple[tuple[str, Callable[[Report], Sequence[str]]], ...] = (
-    ("Not recovered", lambda report: [failure(each) for each in report["not_recovered"]]),
-    ("Degraded", lambda report: [stand_in(each) for each in report["degraded"]]),
+def under_way(report: Report) -> list[str]:
+    """Describe in one line each for calls that had not ended; none if the report is complete."""
+    calls = [each for each in report["timeline"]["calls"] if each["outcome"] == "running"]
+    return [_last_step(each) for each in calls if report["partial"]]
+
+
+def _last_step(call: Report) -> str:
+    name = call["operation"] + (f" ({call['task_run']})" if call["task_run"] else "")
+    last, wait = (parts[-1] if parts else None for parts in (call["attempts"], call["waits"]))
+    if wait and last and last["ended"] is not None and wait["started"] >= last["ended"]:
+        return f"{name}: waits {wait['ended'] - wait['started']:.1f} s for attempt {last['number'] + 1}: {wait['reason']}"
+    return f"{name}: attempt {last['number'] if last else 1}"
+
+
+_SECTIONS: tuple[tuple[str, Callable[[Report], tuple[Sequence[str], int]]], ...] = (
+    ("Not recovered", lambda report: (list(map(failure, report["not_recovered"])), report["counts"]["failed"])),
+    ("Degraded", lambda report: (list(map(stand_in, report["degraded"])), report["counts"]["degraded"])),
+    ("Under way", lambda report: (under_way(report), 0)),
 )
-_LATER: tuple[tuple[str, Callable[[Report], Sequence[str]]], ...] = (
-    ("Circuits", circuits),
-    ("Rows", balance),
+_LATER: tuple[tuple[str, Callable[[Report], tuple[Sequence[str], int]]], ...] = (
+    ("Circuits", lambda report: (circuits(report), 0)),
+    ("Rows", lambda report: (balance(report), 0)),
 )
 
 
@@ -118,12 +133,13 @@ def markdown(report: Report) -> str:
 
 
 def _sections(
-    report: Report, sections: Sequence[tuple[str, Callable[[Report], Sequence[str]]]]
+    report: Report, sections: Sequence[tuple[str, Callable[[Report], tuple[Sequence[str], int]]]]
 ) -> Iterator[tuple[str, list[str]]]:
     for title, entries_of in sections:
-        if entries := list(entries_of(report)):
-            more = [f"and {len(entries) - _SHOWN:,} more"] if len(entries) > _SHOWN else []
-            yield title, [*entries[:_SHOWN], *more]
+        entries, total = entries_of(report)
+        if entries:
+            left = max(total, len(entries)) - _SHOWN
+            yield title, [*entries[:_SHOWN], *([f"and {left:,} more"] if left > 0 else [])]
 
 
 def _short(message: str) -> str:
