@@ -62,9 +62,7 @@ def test_each_event_of_a_run_is_a_line_when_the_call_goes_on(files, in_run):
         fail(in_run=in_run)
     finally:
         unsubscribe()
-    assert seen == [
-        (name, name) for name in ("retry.scheduled", "retry.started", "retry.exhausted", "fallback.used")
-    ]
+    assert seen == [(name, name) for name in ("retry.scheduled", "retry.started", "retry.exhausted", "fallback.used")]
 
 
 def test_a_file_begins_with_the_process_that_writes_it(files, in_run):

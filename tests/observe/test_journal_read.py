@@ -73,7 +73,11 @@ def _value(kind):
         return {"ConnectError": 2}
     if typing.get_origin(kind) is tuple:
         return ["load (3 attempts)"]
-    return {str: "text", int: 3, float: 1.5, bool: True}[kind] if not type(None) in typing.get_args(kind) else _value(parts[0])
+    return (
+        {str: "text", int: 3, float: 1.5, bool: True}[kind]
+        if not type(None) in typing.get_args(kind)
+        else _value(parts[0])
+    )
 
 
 @pytest.mark.parametrize("kind", OWN_EVENTS, ids=lambda kind: kind.name)
@@ -155,9 +159,10 @@ class TestPartial:
 
     def test_tasks_of_a_plain_flow_have_no_end_that_could_be_missing(self, written):
         assert RunReport.read(written([GONE, *LINES])).partial is None
-        assert "still running, and the flow is no @resilient_flow" in RunReport.read(
-            written([here(), *LINES], run="b")
-        ).partial
+        assert (
+            "still running, and the flow is no @resilient_flow"
+            in RunReport.read(written([here(), *LINES], run="b")).partial
+        )
 
     def test_calls_under_way_when_the_process_was_killed_are_listed(self, written):
         text = RunReport.read(written([GONE, STARTED, LINES[0]])).text()
@@ -237,7 +242,9 @@ class TestFindingARun:
         assert RunReport.read().run["name"] == "nightly"
 
     def test_a_name_of_two_runs_is_refused(self, both, runs):
-        with pytest.raises(LookupError, match="2 runs are called 4f6: give the id of one of them: 4f6f5cf0-second, 4f6"):
+        with pytest.raises(
+            LookupError, match="2 runs are called 4f6: give the id of one of them: 4f6f5cf0-second, 4f6"
+        ):
             RunReport.read("4f6")
 
     def test_an_unknown_name_is_refused_with_those_that_there_are(self, both):
@@ -273,5 +280,3 @@ def test_a_process_that_has_just_ended_is_not_alive(written):
     process.kill()
     process.wait()
     assert "was killed" in RunReport.read(folder).partial
-
-

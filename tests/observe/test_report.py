@@ -40,21 +40,20 @@ def test_retries_waits_and_errors_are_added_up(report):
     assert dict(report.operations[0].errors) == {"ConnectionError": 2}
 
 
-def test_the_text_is_a_table_for_a_terminal(report):
+def test_the_text_begins_with_what_was_not_recovered(report):
     lines = report.text().splitlines()
-    assert lines[2].split() == [
-        "operation",
-        "failed",
-        "degraded",
-        "recovered",
-        "retries",
-        "waited",
-        "s",
-        "rows",
-        "out",
-        "errors",
+    assert lines[:8] == [
+        "1 failed, 1 degraded, 1 recovered",
+        "",
+        "Not recovered",
+        "  fails: ConnectionError: a | b <c>; gave up after attempt 2: no attempts left",
+        "",
+        "Degraded",
+        "  degrades: a fixed value stands in after ConnectionError",
+        "",
     ]
-    assert lines[4].split()[:6] == ["fails", "1", "0", "0", "1", "1.0"]
+    assert lines[8] == "operation  failed  degraded  recovered  retries  waited s  rows out  errors"
+    assert lines[10].split()[:6] == ["fails", "1", "0", "0", "1", "1.0"]
 
 
 def test_the_markdown_is_a_table_that_prefect_shows(report):
