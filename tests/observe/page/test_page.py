@@ -95,7 +95,9 @@ def test_every_attempt_is_there_without_script():
     page = parsed(report_examples.small()).text
     table = page[page.index("The time line as a table: 5 calls") :]
     table = table[table.index("fetch_month recovered") :]
-    in_order(table, "attempt 1: failed after 2.0 s: HTTP 503: try again", "waited 2.0 s: backoff", "ok after 3.0 s", "42 of")
+    in_order(
+        table, "attempt 1: failed after 2.0 s: HTTP 503: try again", "waited 2.0 s: backoff", "ok after 3.0 s", "42 of"
+    )
 
 
 def test_an_empty_report_says_that_nothing_failed():
