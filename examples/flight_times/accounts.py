@@ -65,11 +65,19 @@ class Request:
 
 @dataclass(frozen=True)
 class History:
-    """One task run, from Prefect: its run count, its final state, and the states in between ("Retrying 2")."""
+    """One task run, from Prefect.
+
+    Attributes:
+        runs: its run count.
+        final: its final state.
+        states: the states in between ("Retrying 2").
+        waited: seconds of the waits before its retries.
+    """
 
     runs: int
     final: str
     states: tuple[str, ...] = ()
+    waited: float = 0.0
 
 
 @dataclass

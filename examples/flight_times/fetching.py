@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from io import StringIO
 from typing import Any
 
-import heard  # noqa: F401  # records the events of the process that imports this
 import httpx
 import pandas as pd
 from data import read_exactly

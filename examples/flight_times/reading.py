@@ -132,7 +132,13 @@ async def _history(client: PrefectClient, run: TaskRun) -> History:
     states: list[State[Any]] = []
     if run.run_count != 1 or run.state_name != "Completed":
         states = sorted(await client.read_task_run_states(run.id), key=lambda state: state.timestamp)
-    return History(run.run_count, str(run.state_name), tuple(_in_short(states)))
+    return History(run.run_count, str(run.state_name), tuple(_in_short(states)), sum(map(_waited, states)))
+
+
+def _waited(state: State[Any]) -> float:
+    """Return the seconds until the attempt that a state announces; 0 for any other state."""
+    when = state.state_details.scheduled_time
+    return (when - state.timestamp).total_seconds() if state.name == "AwaitingRetry" and when else 0.0
 
 
 def _in_short(states: Iterable[State[Any]]) -> Iterator[str]:

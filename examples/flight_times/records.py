@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from model import HELD_OUT
 from promotion import LEVEL, MARGIN, RESAMPLES
 from registry import NAME
+from reported import Booked
 from style import STYLE
 
 if TYPE_CHECKING:
@@ -83,6 +84,25 @@ def read(registry: Registry) -> list[Record]:
         month = run.data.tags["month"]
         found[month] = Record(month, run.data.tags["verdict"], run.data.tags["why"], *values)
     return [found[month] for month in sorted(found)]
+
+
+def booked(registry: Registry, flow_run_id: object) -> list[Booked]:
+    """Return what MLflow has about each month of a flow run."""
+    client = registry.client()
+    experiment = client.get_experiment_by_name(NAME)
+    if experiment is None:
+        return []
+    runs = client.search_runs([experiment.experiment_id], f"tags.flow_run_id = '{flow_run_id}'")
+    return [
+        Booked(
+            run.data.tags["month"],
+            int(run.data.metrics["retries"]),
+            run.data.metrics["waited_s"],
+            int(run.data.metrics["rows_quarantined"]),
+            sum(name != "no" for name in run.data.tags["degraded"].split(", ")),
+        )
+        for run in runs
+    ]
 
 
 def next_month(registry: Registry) -> int | None:

@@ -111,6 +111,7 @@ def _prepare(out: Path, given: argparse.Namespace) -> None:
         quarantine=os.environ["RESILIENT_TASKS_QUARANTINE"],
         last_good=os.environ["RESILIENT_TASKS_LAST_GOOD"],
         incidents=os.environ["RESILIENT_TASKS_INCIDENTS"],
+        events=os.environ["RESILIENT_TASKS_EVENTS"],
         store=stores.get(given.store, given.store),
     )
     for name in ("api", "prefect", "registry", "quarantine", "last_good", "events"):
@@ -138,8 +139,11 @@ def _bare() -> int:
 def _resilient(given: argparse.Namespace, out: Path, slack: FakeSlack) -> int:
     """Run the flow with its policies, compare the accounts, and report."""
     import heard  # noqa: PLC0415  # as below
+    import records  # noqa: PLC0415
+    import reported  # noqa: PLC0415
     from flow import flight_times  # noqa: PLC0415  # Prefect reads its settings on import
     from reading import close, gather  # noqa: PLC0415
+    from registry import Registry  # noqa: PLC0415
 
     from resilient_tasks import RunReport  # noqa: PLC0415
     from resilient_tasks.alerts import sender  # noqa: PLC0415
@@ -160,8 +164,10 @@ def _resilient(given: argparse.Namespace, out: Path, slack: FakeSlack) -> int:
     flow_run_id = UUID(str(state.state_details.flow_run_id))
     events = heard.of_run(flow_run_id)
     accounts = _settled(lambda: asyncio.run(gather(out / "api", events, flow_run_id)))
-    report = RunReport(events)
-    summary = _summary(given.seed, results, accounts, report, time.monotonic() - began)
+    report = RunReport.read(heard.folder(flow_run_id))
+    booked = records.booked(Registry(out / "registry"), flow_run_id)
+    problems = reported.disagreements(report.as_dict(), accounts, booked, len(slack.texts()))
+    summary = _summary(given.seed, results, accounts, report, problems, time.monotonic() - began)
     return _conclude(summary, report, accounts, slack, out)
 
 
@@ -178,11 +184,14 @@ def _settled(read: Callable[[], Accounts]) -> Accounts:
 
 
 def _summary(
-    seed: int, results: list[MonthResult], accounts: Accounts, report: RunReport, seconds: float
+    seed: int,
+    results: list[MonthResult],
+    accounts: Accounts,
+    report: RunReport,
+    problems: list[str],
+    seconds: float,
 ) -> RunSummary:
     from summary import Month, RunSummary  # noqa: PLC0415
-
-    from resilient_tasks.core.events import RowsQuarantined  # noqa: PLC0415
 
     months = []
     for name, result in zip(calendar.month_name[1:], results, strict=True):
@@ -209,10 +218,9 @@ def _summary(
             )
         )
     reasons: Counter[str] = Counter()
-    for event in report.events:
-        if isinstance(event, RowsQuarantined):
-            reasons.update(event.reasons)
-    problems = accounts.disagreements()
+    for rows in report.as_dict()["rows"]:
+        reasons.update(rows["reasons"])
+    problems = [*accounts.disagreements(), *problems]
     problems += [f"{month.month}: rows do not balance" for month in months if not month.balances]
     ends = report.recovered, report.degraded, report.failed
     return RunSummary(seed, tuple(months), reasons, *ends, seconds, tuple(problems))
@@ -223,6 +231,7 @@ def _conclude(summary: RunSummary, report: RunReport, accounts: Accounts, slack:
     import figure_champions  # noqa: PLC0415
     import page  # noqa: PLC0415
     import records  # noqa: PLC0415
+    import reported  # noqa: PLC0415
     from registry import Registry  # noqa: PLC0415
 
     months = records.read(Registry(out / "registry"))
@@ -244,7 +253,7 @@ def _conclude(summary: RunSummary, report: RunReport, accounts: Accounts, slack:
     for problem in summary.problems:
         print(f"DOES NOT BALANCE: {problem}")
     if not summary.problems:
-        print(f"{AGREED} 0 rows lost.")
+        print(f"{AGREED} 0 rows lost.\n{reported.AGREED}")
     print(f"\n{out / 'report.html'}\n{out / 'report.png'}")
     return 1 if summary.problems else 0
 

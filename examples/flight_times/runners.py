@@ -51,4 +51,5 @@ def places(out: Path) -> dict[str, str]:
         "RESILIENT_TASKS_QUARANTINE": str(out / "quarantine"),
         "RESILIENT_TASKS_LAST_GOOD": str(out / "last_good"),
         "RESILIENT_TASKS_INCIDENTS": f"sqlite:///{out / 'incidents.db'}",
+        "RESILIENT_TASKS_EVENTS": str(out / "events"),
     }

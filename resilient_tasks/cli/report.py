@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from resilient_tasks.cli.printing import DONE, Subparsers, UsageError, as_json, print_table, say
-from resilient_tasks.core import settings
 from resilient_tasks.observe import journal, journal_read, report_compare
 from resilient_tasks.observe.report import RunReport
 
@@ -24,6 +23,7 @@ def add_to(subparsers: Subparsers) -> None:
     )
     report.add_argument(
         "--at",
+        type=Path,
         metavar="FOLDER",
         help="the folder of the runs; default: RESILIENT_TASKS_EVENTS, or ~/.resilient_tasks/runs",
     )
@@ -39,14 +39,13 @@ def add_to(subparsers: Subparsers) -> None:
 def _run(options: argparse.Namespace) -> int:
     if sum((options.list, options.compare is not None, options.which is not None)) > 1:
         raise UsageError("report takes one of RUN, --list and --compare BEFORE AFTER.")
-    if options.at:
-        if not Path(options.at).expanduser().is_dir():
-            raise UsageError(f"There is no folder {options.at}: --at names the one that has a folder for each run.")
-        settings.configure(events=options.at)
+    if options.at and not options.at.expanduser().is_dir():
+        raise UsageError(f"There is no folder {options.at}: --at names the one that has a folder for each run.")
     if options.list:
         return _list(options)
     form = options.format or _SUFFIXES.get(options.output.suffix.lower() if options.output else "", "text")
-    written = _compared(options.compare, form) if options.compare else _reported(options.which or "latest", form)
+    reports = [_read(run, options.at) for run in options.compare or [options.which or "latest"]]
+    written = _compared(*reports, form) if options.compare else _reported(*reports, form)
     if options.output:
         options.output.write_text(written + "\n", encoding="utf-8")
         say(f"{options.output}: written")
@@ -55,29 +54,28 @@ def _run(options: argparse.Namespace) -> int:
     return DONE
 
 
-def _reported(run: str, form: str) -> str:
-    report = _read(run)
+def _read(run: str, folder: Path | None) -> RunReport:
+    try:
+        return RunReport.read(run, folder)
+    except LookupError as error:
+        raise UsageError(str(error.args[0])) from None
+
+
+def _reported(report: RunReport, form: str) -> str:
     return {"text": report.text, "markdown": report.markdown, "html": report.html, "json": report.json}[form]()
 
 
-def _compared(runs: tuple[str, str], form: str) -> str:
+def _compared(before: RunReport, after: RunReport, form: str) -> str:
     if form == "html":
         raise UsageError("A comparison is written as text, markdown or json: give --format.")
-    found = report_compare.compare(*(_read(run).as_dict() for run in runs))
+    found = report_compare.compare(before.as_dict(), after.as_dict())
     if form == "json":
         return json.dumps(found, indent=1)
     return report_compare.markdown(found) if form == "markdown" else report_compare.text(found)
 
 
-def _read(run: str) -> RunReport:
-    try:
-        return RunReport.read(run)
-    except LookupError as error:
-        raise UsageError(str(error.args[0])) from None
-
-
 def _list(options: argparse.Namespace) -> int:
-    runs = journal_read.known_runs()
+    runs = journal_read.known_runs(options.at)
     if options.format == "json":
         say(as_json([_as_dict(run) for run in runs]))
         return DONE
@@ -88,7 +86,7 @@ def _list(options: argparse.Namespace) -> int:
     ]
     print_table(head, rows)
     if not rows:
-        say(f"no runs in {journal.folder()}")
+        say(f"no runs in {options.at or journal.folder()}")
     return DONE
 
 

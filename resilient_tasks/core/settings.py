@@ -199,7 +199,12 @@ def configure(
         "secrets": _secrets("added", current.secrets, () if secrets is None else secrets),
     }
     current = replace(current, **{name: value for name, value in changes.items() if value is not None})
-    for name, value in (("STORE", store), ("INCIDENTS", incidents), ("CHANNELS", channels), ("EVENTS", changes["events"])):
+    for name, value in (
+        ("STORE", store),
+        ("INCIDENTS", incidents),
+        ("CHANNELS", channels),
+        ("EVENTS", changes["events"]),
+    ):
         if isinstance(value, str | bool):
             os.environ[_PREFIX + name] = value if isinstance(value, str) else str(value).lower()
     for listener in listeners:

@@ -112,7 +112,7 @@ def _note(run: Mapping[str, str], name: str, **about: Any) -> None:
             _append(run["flow_run_id"], line, name)
 
 
-def _append(run: str, values: Mapping[str, Any], name: str) -> None:
+def _append(run: str, values: dict[str, Any], name: str) -> None:
     with _lock:
         file = _files.get(run)
         if file is None or file.folder.parent != folder():
@@ -135,7 +135,7 @@ def _report(file: RunFile, problem: OSError) -> None:
 
 def _close_some() -> None:
     while len(_files) > _MOST_OPEN:
-        _files.popitem(last=False)[1].close()
+        _files.popitem(last=False)[1].pause()
 
 
 def _close_all() -> None:

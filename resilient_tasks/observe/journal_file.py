@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -84,9 +85,10 @@ class RunFile:
         self._next_note = 1
         self._try_after = 0.0
         self._is_torn = False
+        self._number = 0
 
-    def write(self, values: Mapping[str, Any], name: str) -> None:
-        """Append a line. If there is no room, or the last write failed a moment ago, only count it.
+    def write(self, values: dict[str, Any], name: str) -> None:
+        """Append a line, with its number in the file: so a reader notices a line that is gone. If there is no room, or the last write failed a moment ago, only count it.
 
         Raises:
             OSError: it could not be written; it is counted.
@@ -97,6 +99,7 @@ class RunFile:
         try:
             if self._file is None:
                 self._open()
+            values["line"] = self._number
             line = _line(values)
             if name == "run.ended" or len(line) <= self._room - (0 if name in _GRAVE else self._reserve):
                 self._put(line)
@@ -115,7 +118,14 @@ class RunFile:
         if self._file is not None:
             if self._left_out:
                 self._note_left_out()
-            self._put(_line({"event.name": "process.ended", "time": time.time()}))
+            self._note("process.ended")
+
+    def pause(self) -> None:
+        """Close the file until another `RunFile` goes on with it."""
+        with contextlib.suppress(OSError):
+            if self._file is not None and self._left_out:
+                self._note_left_out()
+        self.close()
 
     def close(self) -> None:
         """Close the file; the next line opens it again."""
@@ -132,12 +142,16 @@ class RunFile:
             journal_room.make_room(self.folder.parent, besides=self.folder)
         used = sum(each.stat().st_size for each in self.folder.glob("*.jsonl"))
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0), 0o600)
-        self._room = max(LEAST, MOST - used)
-        self._reserve = int(self._room * (1 - _FOR_ALL))
-        if os.fstat(self._file).st_size == 0:
-            self._put(_line({"event.name": "file.begun", "time": time.time(), **_process(os.getpid())}))
-        elif self._left_out:
-            self._is_torn = True
+        own = os.fstat(self._file).st_size
+        self._room = max(LEAST - own, MOST - used)
+        self._reserve = int(max(LEAST, MOST - used) * (1 - _FOR_ALL))
+        if own == 0:
+            self._note("file.begun", **_process(os.getpid()))
+            return
+        self._is_torn = bool(self._left_out)  # the last line may have been written in part
+        if self._number == 0:
+            self._note("file.resumed")
+        if self._left_out:
             self._note_left_out()
 
     def _put(self, line: bytes) -> None:
@@ -150,6 +164,7 @@ class RunFile:
             self._room -= written
             line = line[written:]
         self._is_torn = False
+        self._number += 1
 
     def _leave_out(self, name: str) -> None:
         self._left_out[name] += 1
@@ -158,5 +173,7 @@ class RunFile:
             self._note_left_out()
 
     def _note_left_out(self) -> None:
-        left_out = dict(self._left_out)
-        self._put(_line({"event.name": "events.left_out", "time": time.time(), "events": left_out}))
+        self._note("events.left_out", events=dict(self._left_out))
+
+    def _note(self, name: str, **about: Any) -> None:
+        self._put(_line({"event.name": name, "time": time.time(), **about, "line": self._number}))

@@ -45,7 +45,7 @@ _LAST_DATE = 2e11
 
 @of_class
 def _attributes(kind: type[Event]) -> Mapping[str, tuple[str, frozenset[type], bool]]:
-    """Return the fields of a class of events by their names in `as_dict()`: name, types in JSON, whether it is checked."""
+    """Return the fields by their names in `as_dict()`: the attribute, its types in JSON, and whether it has parts."""
     hints = typing.get_type_hints(kind)
     found = {}
     for name, shown in names_of_fields(kind).items():
@@ -98,14 +98,25 @@ class _Process:
     started: dict[str, Any] | None = None
     ended: dict[str, Any] | None = None
     left_out: Counter[str] = field(default_factory=Counter)
+    left_out_before: Counter[str] = field(default_factory=Counter)
+    gone: int = 0
+    number: int = -1
     has_ended: bool = False
     last: float = 0.0
 
     def note(self, values: dict[str, Any]) -> bool:
         """Take in a line; return whether it is one about the file itself, not an event of a call."""
+        number = values.get("line")
+        if type(number) is int:
+            if number > self.number + 1:
+                self.gone += number - self.number - 1
+            self.number = number
         match values.get("event.name"):
             case "file.begun":
                 self.about = values
+            case "file.resumed":
+                self.left_out_before += self.left_out
+                self.left_out = Counter()
             case "run.started":
                 self.started, self.ended = values, None
             case "run.ended":
@@ -154,11 +165,12 @@ class Recording:
         self._unreadable: int = 0
 
     @classmethod
-    def of(cls, run: str | os.PathLike[str] = "latest") -> Recording:
+    def of(cls, run: str | os.PathLike[str] = "latest", folder: Path | None = None) -> Recording:
         """Return the recording of a run.
 
         Args:
             run: its id or name, `"latest"`, the folder of its files, or one file.
+            folder: has a folder for each run; by default the one that this process writes to.
 
         Raises:
             LookupError: there is no such run, or several have this name.
@@ -168,9 +180,10 @@ class Recording:
             return cls([path])
         if path.is_dir() and (files := sorted(path.glob("*.jsonl"))):
             return cls(files)
-        known = known_runs()
+        folder = folder or journal.folder()
+        known = known_runs(folder)
         if not known:
-            raise LookupError(f"No run has written events to {journal.folder()} yet.")
+            raise LookupError(f"No run has written events to {folder} yet.")
         name = str(run)
         if name == "latest":
             return cls(known[0].files)
@@ -179,7 +192,7 @@ class Recording:
         ]
         if not named:
             few = named_few([each.name or each.id for each in known], 10)
-            raise LookupError(f"No run {name} is in {journal.folder()}. There: {few}.")
+            raise LookupError(f"No run {name} is in {folder}. There: {few}.")
         if len(named) > 1:
             ids = named_few([each.id for each in named], 10)
             raise LookupError(f"{len(named)} runs are called {name}: give the id of one of them: {ids}.")
@@ -237,10 +250,12 @@ class Recording:
             reasons += map(_why_unended, going_on)
         elif not any(each.started for each in self._processes):
             reasons += filter(None, map(_why_unknown, self._processes))
-        left_out = sum((each.left_out for each in self._processes), Counter())
+        left_out = sum((each.left_out + each.left_out_before for each in self._processes), Counter())
         if left_out:
             few = named_few([f"{name} ×{count:,}" for name, count in left_out.most_common()], 5)
             reasons.append(f"{number_of(left_out.total(), 'event')} could not be kept in the files ({few})")
+        if gone := sum(each.gone for each in self._processes):
+            reasons.append(f"{number_of(gone, 'line')} of the files {'is' if gone == 1 else 'are'} gone")
         return "; ".join(reasons) or None
 
     def remarks(self) -> list[str]:

@@ -52,11 +52,12 @@ class RunReport:
         self._more_remarks = tuple(remarks)
 
     @classmethod
-    def read(cls, run: str | os.PathLike[str] = "latest") -> RunReport:
+    def read(cls, run: str | os.PathLike[str] = "latest", folder: str | os.PathLike[str] | None = None) -> RunReport:
         """Return the report of a run from the event files that its processes wrote, in bounded memory.
 
         Args:
             run: the run's id or name, `"latest"`, the folder of its files, or one file.
+            folder: has a folder for each run; by default the one that this process writes to.
 
         Raises:
             LookupError: there is no such run, or several have this name.
@@ -64,7 +65,7 @@ class RunReport:
         """
         from resilient_tasks.observe.journal_read import Recording  # noqa: PLC0415  # few programs read a run back
 
-        recording = Recording.of(run)
+        recording = Recording.of(run, None if folder is None else Path(folder).expanduser())
         report = cls(recording.events())
         report.run = {**report.run, **recording.run()}
         report.partial, report._more_remarks = recording.partial(), tuple(recording.remarks())

@@ -84,7 +84,9 @@ def _last_step(call: Report) -> str:
     name = call["operation"] + (f" ({call['task_run']})" if call["task_run"] else "")
     last, wait = (parts[-1] if parts else None for parts in (call["attempts"], call["waits"]))
     if wait and last and last["ended"] is not None and wait["started"] >= last["ended"]:
-        return f"{name}: waits {wait['ended'] - wait['started']:.1f} s for attempt {last['number'] + 1}: {wait['reason']}"
+        return (
+            f"{name}: waits {wait['ended'] - wait['started']:.1f} s for attempt {last['number'] + 1}: {wait['reason']}"
+        )
     return f"{name}: attempt {last['number'] if last else 1}"
 
 

@@ -10,12 +10,14 @@ import flow
 import pandas as pd
 import pytest
 import reading
+import reported
 from accounts import Accounts, History
 
-from resilient_tasks import Retry, resilient
+from resilient_tasks import Retry, RunReport, resilient
 from resilient_tasks.core.events import (
     CallFailed,
     FallbackUsed,
+    NotifySent,
     RetryExhausted,
     RetryRecovered,
     RetryScheduled,
@@ -67,6 +69,7 @@ HISTORIES = {
 def happened(kind, task, call, attempt=1, error="TimedOut", **more):
     """Return an event as the library makes it: with what it says of errors, where it says anything of them."""
     about = {"kind": "timeout", "error_type": error, "message": "", "errors": {error: attempt}, "attempts": 5}
+    about["http_status"] = 503 if error == "HTTPStatusError" else None
     wanted = {name: value for name, value in about.items() if name in kind.__dataclass_fields__}
     return kind(operation="f", call=call, attempt=attempt, run={"task_run": f"January {task}"}, **(wanted | more))
 
@@ -367,3 +370,82 @@ def test_tasks_that_call_the_api_are_recognised_by_name():
     others = ["retrain", "record"]
 
     assert [name for name in (*asking, *others) if accounts.asks_the_api(f"May {name}")] == asking
+
+
+#: What Prefect and MLflow have about the waits and retries of these events.
+WAITED = {"January page 1": 0.2, "January page 2": 0.6, "January planes": 0.2}
+BOOKED = [reported.Booked("2013-01", retries=5, waited=1.0, quarantined=2, degraded=1)]
+#: Events without which the report has other numbers; the rest is missed by the accounts.
+COUNTED = (RetryScheduled, RetryRecovered, FallbackUsed, RowsQuarantined, NotifySent)
+
+
+class TestTheReport:
+    """Its numbers are those of the API's log, of Prefect's history, of MLflow and of Slack."""
+
+    @pytest.fixture
+    def happened(self, events):
+        return [*events, NotifySent(operation="f", channel="slack", run={"task_run": "January planes"})]
+
+    @pytest.fixture
+    def held(self, compared, happened):
+        """Return a function that holds the report of some events against the accounts of all of them."""
+
+        def hold(told=None, *, booked=BOOKED, messages=1, log=LOG, **changed):
+            histories = {
+                name: replace(history, **{"waited": WAITED.get(name, 0.0), **changed.get(name, {})})
+                for name, history in HISTORIES.items()
+            }
+            found = compared(log=log, events=happened, histories=histories)
+            return reported.disagreements(RunReport(told or happened).as_dict(), found, booked, messages)
+
+        return hold
+
+    def test_it_agrees_with_them(self, held):
+        assert held() == []
+
+    def test_each_event_that_it_counts_is_needed_once(self, held, happened):
+        for at, event in enumerate(happened):
+            if isinstance(event, COUNTED):
+                assert held([*happened[:at], *happened[at + 1 :]]), event
+                is_replaced = isinstance(event, RowsQuarantined)  # a batch's last event counts
+                assert is_replaced or held([*happened[: at + 1], *happened[at:]]), event
+
+    def test_each_event_is_missed_by_the_report_or_by_the_accounts(self, held, compared, happened):
+        for at in range(len(happened)):
+            others = [*happened[:at], *happened[at + 1 :]]
+            assert held(others) or compared(events=others).disagreements(), happened[at]
+
+    @pytest.mark.parametrize(
+        ("number", "sentence"),
+        [
+            ({"retries": 4}, "retries of the months: the report has 5, MLflow 4"),
+            ({"waited": 0.5}, "seconds of waits of the months: the report has 1, MLflow 0.5"),
+            ({"quarantined": 3}, "rows in the quarantine: the report has 2, MLflow 3"),
+            ({"degraded": 0}, "stand-ins: the report has 1, MLflow 0"),
+        ],
+    )
+    def test_each_number_of_mlflow_is_compared(self, held, number, sentence):
+        assert held(booked=[replace(BOOKED[0], **number)]) == [sentence]
+
+    @pytest.mark.parametrize(
+        ("change", "sentence"),
+        [
+            ({"final": "Failed"}, "failed calls: the report has 0, Prefect's history 1"),
+            ({"runs": 5}, "retries: the report has 5, Prefect's history 6"),
+            ({"runs": 5}, "January page 2: 4 attempts in the report, 5 in Prefect's history"),
+            ({"waited": 9.0}, "seconds of waits: the report has 1, Prefect's history 9.4"),
+            ({"states": ("Retrying 2",)}, "recovered calls: the report has 2, Prefect's history 1"),
+        ],
+    )
+    def test_each_number_of_prefects_history_is_compared(self, held, change, sentence):
+        assert sentence in held(**{"January page 2": change})
+
+    def test_failures_are_compared_by_their_http_status(self, held):
+        log = [each | {"status": 500} if each["id"] == "b/1" else each for each in LOG]
+        assert held(log=log) == [
+            "failures with HTTP 500: the report has 0, the API's log 1",
+            "failures with HTTP 503: the report has 1, the API's log 0",
+        ]
+
+    def test_alerts_are_compared_with_the_messages_that_arrived(self, held):
+        assert held(messages=2) == ["alerts: the report has 1, Slack's stand-in 2"]

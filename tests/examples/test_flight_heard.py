@@ -1,28 +1,36 @@
-"""Events of the processes that run the tasks: written where they happen, and read together."""
+"""Events of the processes that run the tasks: the library writes them where they happen, and they are read together."""
 
+import os
 import subprocess
 import sys
-from dataclasses import replace
 
 import heard
 import pytest
 
 from resilient_tasks.core import events
+from resilient_tasks.core.events import bus
+from resilient_tasks.observe import journal
 
 ELSEWHERE = """
-import heard
 from resilient_tasks.core import events
+from resilient_tasks.core.host import Host, use_host
+from resilient_tasks.observe import journal
+journal.install()
 run = {"flow_run_id": "f", "task_run": "January page 1"}
-for attempt in (2, 4):
-    about = {"operation": "fetch_page", "call": "there", "attempts": 8, "run": run}
-    events.bus.emit(events.RetryStarted(attempt=attempt, time=attempt, **about))
+with use_host(Host()):
+    for attempt in (2, 4):
+        about = {"operation": "fetch_page", "call": "there", "attempts": 8, "run": run}
+        events.bus.emit(events.RetryStarted(attempt=attempt, time=attempt, **about))
 """
 
 
 @pytest.fixture
-def out(tmp_path, monkeypatch):
-    monkeypatch.setenv("FLIGHT_TIMES_OUT", str(tmp_path))
-    return tmp_path
+def out(tmp_path, own_settings, monkeypatch, in_run):
+    monkeypatch.setenv("RESILIENT_TASKS_EVENTS", "")
+    own_settings(events=tmp_path / "events")
+    journal.install()
+    with in_run():
+        yield tmp_path
 
 
 def started(attempt, task="January page 1", flow_run="f"):
@@ -31,11 +39,11 @@ def started(attempt, task="January page 1", flow_run="f"):
 
 
 def test_the_events_of_all_processes_are_read_in_the_order_of_their_times(out):
-    heard.bus.emit(started(3))
-    subprocess.run([sys.executable, "-c", ELSEWHERE], check=True, cwd=heard.__file__.rpartition("/")[0])
+    bus.emit(started(3))
+    subprocess.run([sys.executable, "-c", ELSEWHERE], check=True, env={**os.environ, "PYTHONPATH": ":".join(sys.path)})
 
     assert [(event.call, event.attempt) for event in heard.of_run("f")] == [("there", 2), ("here", 3), ("there", 4)]
-    assert len(list((out / "events").iterdir())) == 2
+    assert len(list(heard.folder("f").iterdir())) == 2
 
 
 def test_an_event_is_read_back_as_it_was(out):
@@ -46,21 +54,18 @@ def test_an_event_is_read_back_as_it_was(out):
         events.RetryRecovered(operation="g", attempts=8, errors={"ReadError": 2}, attempt=3, run=run),
     ]
     for event in told:
-        heard.bus.emit(event)
+        bus.emit(event)
 
     assert heard.of_run("f") == told
 
 
 def test_the_events_of_other_flow_runs_and_months_are_left_out(out):
     for event in (started(1), started(2, "June planes"), started(3, flow_run="g")):
-        heard.bus.emit(event)
+        bus.emit(event)
 
     assert [event.attempt for event in heard.of_run("f")] == [1, 2]
     assert [event.attempt for event in heard.of_run("f", "June")] == [2]
 
 
-def test_what_happens_outside_of_any_run_is_not_written(out):
-    heard.bus.emit(replace(started(1), run={}))
-
-    assert heard.of_run("f") == []
-    assert not (out / "events").exists()
+def test_of_a_run_without_events_nothing_is_heard(out):
+    assert heard.of_run("another") == []

@@ -366,3 +366,31 @@ def test_a_forked_process_writes_its_own_file(tmp_path):
     assert sorted(names(file).count("call.failed") for file in files) == [1, 2]
     assert all(names(file)[0] == "file.begun" and names(file)[-1] == "process.ended" for file in files)
     assert RunReport.read(tmp_path / "one-run").failed == 3
+
+
+def test_a_line_that_is_gone_is_noticed_whichever_it_is(files, in_run, tmp_path):
+    with in_run(**RUN):
+        journal.begin_run(RUN, "daily")
+        fetch()
+        journal.end_run(RUN, "completed")
+    (file,) = (tmp_path / "runs" / RUN["flow_run_id"]).iterdir()
+    whole = file.read_text().splitlines(keepends=True)
+    assert RunReport.read(file).partial is None
+    for at in range(len(whole)):
+        file.write_text("".join([*whole[:at], *whole[at + 1 :]]))
+        partial = RunReport.read(file).partial
+        assert "1 line of the files is gone" in partial or (at == len(whole) - 1 and "the run is still" in partial)
+
+
+def test_counts_of_left_out_events_survive_the_closing_of_a_file(files, in_run, monkeypatch, tmp_path):
+    monkeypatch.setattr(journal_file, "MOST", 5_000)
+    monkeypatch.setattr(journal_file, "LEAST", 5_000)
+    monkeypatch.setattr(journal, "_MOST_OPEN", 1)
+    for _ in range(3):
+        with in_run(**RUN):
+            for number in range(20):
+                bus.emit(RetryStarted(operation="f", call=str(number), attempts=3))
+        fail({"flow_run_id": "other"}, in_run)
+    kept = names(files()[0]).count("retry.started")
+    assert 0 < kept < 60
+    assert f"retry.started ×{60 - kept}" in RunReport.read(tmp_path / "runs" / RUN["flow_run_id"]).partial

@@ -75,7 +75,7 @@ def _value(kind):
         return ["load (3 attempts)"]
     return (
         {str: "text", int: 3, float: 1.5, bool: True}[kind]
-        if not type(None) in typing.get_args(kind)
+        if type(None) not in typing.get_args(kind)
         else _value(parts[0])
     )
 
@@ -252,7 +252,7 @@ class TestFindingARun:
             RunReport.read("weekly")
 
     def test_without_any_run(self, runs):
-        with pytest.raises(LookupError, match="No run has written events to .* yet"):
+        with pytest.raises(LookupError, match=r"No run has written events to .* yet"):
             RunReport.read("latest")
 
     def test_the_list_has_the_state_of_each(self, both, runs):

@@ -1,7 +1,6 @@
 """A flow for a separate process: it recovers, is degraded and fails, and then waits until it is killed."""
 
 import sys
-import time
 
 from resilient_tasks import Fallback, Retry, resilient_flow, resilient_task
 
@@ -42,9 +41,6 @@ def daily(end):
     fails.outcome()
     if end == "waits":
         waits()
-    if end == "hangs":
-        print("ready", flush=True)
-        time.sleep(600)
     return end
 
 
