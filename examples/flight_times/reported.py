@@ -114,8 +114,8 @@ def _calls(report: Report, histories: Mapping[str, History]) -> Iterator[str]:
         history = histories.get(call["task_run"] or "")
         if history is None:
             continue
-        attempts = len(call["attempts"])
+        attempts, task = len(call["attempts"]), call["task_run"]
         if call["outcome"] != "ok" and attempts != history.runs:
-            yield f"{call['task_run']}: {counted(attempts, 'attempt')} in the report, {history.runs} in Prefect's history"
+            yield f"{task}: {counted(attempts, 'attempt')} in the report, {history.runs} in Prefect's history"
         if finals.get(call["outcome"]) != history.final:
-            yield f"{call['task_run']}: {call['outcome']} in the report, {history.final} in Prefect's history"
+            yield f"{task}: {call['outcome']} in the report, {history.final} in Prefect's history"

@@ -183,7 +183,7 @@ def _settled(read: Callable[[], Accounts]) -> Accounts:
     return accounts
 
 
-def _summary(
+def _summary(  # noqa: PLR0917  # all that a run left behind
     seed: int,
     results: list[MonthResult],
     accounts: Accounts,

@@ -23,23 +23,29 @@ def add_to(subparsers: Subparsers) -> None:
     )
     report.add_argument(
         "--at",
-        type=Path,
+        type=_path,
         metavar="FOLDER",
         help="the folder of the runs; default: RESILIENT_TASKS_EVENTS, or ~/.resilient_tasks/runs",
     )
     report.add_argument(
-        "--format", choices=("text", "markdown", "html", "json"), help="default: text, or by the suffix of --output"
+        "--format",
+        choices=("text", "markdown", "html", "json"),
+        help="text, markdown, html or json; default: by the suffix of --output, else text",
     )
-    report.add_argument("--output", type=Path, metavar="FILE", help="write the report to this file")
+    report.add_argument("--output", type=_path, metavar="FILE", help="write the report to this file")
     report.add_argument("--list", action="store_true", help="list the runs")
     report.add_argument("--compare", nargs=2, metavar=("BEFORE", "AFTER"), help="compare two runs")
     report.set_defaults(run=_run)
 
 
+def _path(text: str) -> Path:
+    return Path(text).expanduser()
+
+
 def _run(options: argparse.Namespace) -> int:
     if sum((options.list, options.compare is not None, options.which is not None)) > 1:
         raise UsageError("report takes one of RUN, --list and --compare BEFORE AFTER.")
-    if options.at and not options.at.expanduser().is_dir():
+    if options.at and not options.at.is_dir():
         raise UsageError(f"There is no folder {options.at}: --at names the one that has a folder for each run.")
     if options.list:
         return _list(options)

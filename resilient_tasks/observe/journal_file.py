@@ -88,7 +88,9 @@ class RunFile:
         self._number = 0
 
     def write(self, values: dict[str, Any], name: str) -> None:
-        """Append a line, with its number in the file: so a reader notices a line that is gone. If there is no room, or the last write failed a moment ago, only count it.
+        """Append a line, with its number in the file, so that a reader notices a line that is gone.
+
+        If there is no room, or the last write failed a moment ago, only count it.
 
         Raises:
             OSError: it could not be written; it is counted.

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 import typing
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from types import UnionType
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -43,17 +45,60 @@ _NUMBERS = frozenset((int, float))
 _LAST_DATE = 2e11
 
 
+class _Form(NamedTuple):
+    """How lines with the same names and types become an event.
+
+    Attributes:
+        kind: the class of the event; None if lines of this form are no event.
+        names: the event's fields.
+        values: returns their values in the line.
+        run: the names of the run's ids and names in the line.
+        numbers: the fields that are seconds.
+        parts: the fields that are mappings or lists.
+    """
+
+    kind: type[Event] | None
+    names: tuple[str, ...] = ()
+    values: Callable[[Mapping[str, Any]], tuple[Any, ...]] = itemgetter("time", "time")
+    run: tuple[str, ...] = ()
+    numbers: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
+
+
 @of_class
-def _attributes(kind: type[Event]) -> Mapping[str, tuple[str, frozenset[type], bool]]:
-    """Return the fields by their names in `as_dict()`: the attribute, its types in JSON, and whether it has parts."""
+def _types_of(kind: type[Event]) -> Mapping[str, tuple[str, frozenset[type]]]:
+    """Return the fields by their names in `as_dict()`: the attribute, and its types in JSON, empty if it may be any."""
     hints = typing.get_type_hints(kind)
     found = {}
     for name, shown in names_of_fields(kind).items():
         parts = typing.get_args(hints[name]) if isinstance(hints[name], UnionType) else (hints[name],)
         each = [_JSON.get(typing.get_origin(part) or part) for part in parts]
-        types = frozenset().union(*(one or () for one in each)) if None not in each else frozenset()
-        found[shown] = name, types, bool(types & {dict, float, list})
+        types = frozenset[type]().union(*(one or () for one in each)) if None not in each else frozenset[type]()
+        found[shown] = name, types
     return found
+
+
+@functools.lru_cache(1024)  # few forms, unless a person wrote the lines
+def _form_of(name: object, names: tuple[str, ...], types: tuple[type, ...]) -> _Form:
+    kind = EVENTS.get(name) if isinstance(name, str) else None
+    if kind is None:
+        return _Form(None)
+    fields, run = _types_of(kind), []
+    known, numbers, parts = {}, [], []
+    for shown, its in zip(names, types, strict=True):
+        if shown in fields:
+            attribute, allowed = fields[shown]
+            if allowed and its not in allowed:
+                return _Form(None)
+            known[shown] = attribute
+            numbers += [attribute] * (its in _NUMBERS and float in allowed)
+            parts += [attribute] * (bool(allowed) and its in {dict, list})
+        elif shown in _RUN and its is str:
+            run.append(shown)
+    given = {*known.values(), *kind._defaults, "run"}  # noqa: SLF001  # as its constructor would check
+    if given != kind._names:  # noqa: SLF001  # as above
+        return _Form(None)
+    return _Form(kind, tuple(known.values()), itemgetter(*known), tuple(run), tuple(numbers), tuple(parts))
 
 
 def event_of(values: Mapping[str, Any]) -> Event | None:
@@ -63,30 +108,26 @@ def event_of(values: Mapping[str, Any]) -> Event | None:
     secret when it is written, so it is not redacted again.
     """
     name = values.get("event.name")
-    kind = EVENTS.get(name) if type(name) is str else None
-    if kind is None:
+    if type(name) is not str:
         return None
-    fields, event = _attributes(kind), object.__new__(kind)  # its constructor would redact
+    form = _form_of(name, tuple(values), tuple(map(type, values.values())))
+    if form.kind is None:
+        return None
+    event = object.__new__(form.kind)  # its constructor would redact
     found = vars(event)
-    found.update(kind._defaults)  # noqa: SLF001  # as the constructor does
-    for shown, value in values.items():
-        field = fields.get(shown)
-        if field is not None:
-            name, types, has_parts = field
-            if types and (type(value) not in types or (has_parts and not _is_plain(value))):
-                return None
-            found[name] = value
-    found["run"] = {shown: values[shown] for shown in _RUN if type(values.get(shown)) is str}
-    return event if len(found) == len(kind._names) else None  # noqa: SLF001  # as above
-
-
-def _is_plain(value: Any) -> bool:
-    """Return whether a number is within bounds, and a mapping or list holds numbers and texts only."""
-    if type(value) in _NUMBERS:
-        return -_LAST_DATE < value < _LAST_DATE
-    if type(value) is dict:
-        return all(type(each) in _NUMBERS or type(each) is str for each in value.values())
-    return value is None or all(type(each) is str for each in value)
+    found.update(form.kind._defaults)  # noqa: SLF001  # as the constructor does
+    found.update(zip(form.names, form.values(values), strict=True))
+    found["run"] = {shown: values[shown] for shown in form.run}
+    for number in form.numbers:
+        if not -_LAST_DATE < found[number] < _LAST_DATE:
+            return None
+    for part in form.parts:
+        each = found[part]
+        if not all(
+            type(one) is str or type(one) in _NUMBERS for one in (each.values() if type(each) is dict else each)
+        ):
+            return None
+    return event
 
 
 @dataclass

@@ -24,9 +24,11 @@ def table(parser) -> str:
 
 
 def _row(action):
-    name = ", ".join(action.option_strings) or action.dest.upper()
+    taken = action.metavar or action.dest.upper()
+    taken = taken if isinstance(taken, str) else " ".join(taken)
+    name = ", ".join(action.option_strings) or taken
     if action.option_strings and action.nargs != 0:
-        name += f" {action.metavar or action.dest.upper()}"
+        name += f" {taken}"
     meaning = action.help + (" (required)" if action.required and action.option_strings else "")
     meaning = meaning.replace("|", "\\|").replace("*", "\\*").replace("<", "\\<")
     return f"| `{name}` | {meaning} |\n"

@@ -90,6 +90,7 @@ def test_what_is_shown_is_what_is_printed(tmp_path, resilient_prefect):
         "PREFECT_API_URL": resilient_prefect,
         "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}",
         "RESILIENT_TASKS_HOME": str(tmp_path),
+        "RESILIENT_TASKS_EVENTS": "all",
         "RESILIENT_TASKS_STORE": "sqlite:///state.db",
         "RESILIENT_TASKS_STORE_TIMEOUT": "10",
     }
