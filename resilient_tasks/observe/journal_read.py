@@ -26,6 +26,8 @@ from resilient_tasks.safely import of_class
 _RUN = ("flow_run_id", "flow_run", "task_run_id", "task_run", "url")
 #: Bytes at the beginning and end of a file that say what it is about.
 _HEAD, _TAIL = 4_096, 65_536
+#: Lines that are no events of calls.
+_NOTES = ("file.begun", "file.resumed", "run.started", "run.ended", "process.ended", "events.left_out")
 #: The most names of unknown events to remember.
 _NAMES = 100
 
@@ -49,6 +51,8 @@ class _Form(NamedTuple):
     """How lines with the same names and types become an event.
 
     Attributes:
+        shown: the names in the line.
+        types: the types of their values.
         kind: the class of the event; None if lines of this form are no event.
         names: the event's fields.
         values: returns their values in the line.
@@ -57,7 +61,9 @@ class _Form(NamedTuple):
         parts: the fields that are mappings or lists.
     """
 
-    kind: type[Event] | None
+    shown: tuple[str, ...]
+    types: tuple[type, ...]
+    kind: type[Event] | None = None
     names: tuple[str, ...] = ()
     values: Callable[[Mapping[str, Any]], tuple[Any, ...]] = itemgetter("time", "time")
     run: tuple[str, ...] = ()
@@ -82,14 +88,14 @@ def _types_of(kind: type[Event]) -> Mapping[str, tuple[str, frozenset[type]]]:
 def _form_of(name: object, names: tuple[str, ...], types: tuple[type, ...]) -> _Form:
     kind = EVENTS.get(name) if isinstance(name, str) else None
     if kind is None:
-        return _Form(None)
+        return _Form(names, types)
     fields, run = _types_of(kind), []
     known, numbers, parts = {}, [], []
     for shown, its in zip(names, types, strict=True):
         if shown in fields:
             attribute, allowed = fields[shown]
             if allowed and its not in allowed:
-                return _Form(None)
+                return _Form(names, types)
             known[shown] = attribute
             numbers += [attribute] * (its in _NUMBERS and float in allowed)
             parts += [attribute] * (bool(allowed) and its in {dict, list})
@@ -97,8 +103,13 @@ def _form_of(name: object, names: tuple[str, ...], types: tuple[type, ...]) -> _
             run.append(shown)
     given = {*known.values(), *kind._defaults, "run"}  # noqa: SLF001  # as its constructor would check
     if given != kind._names:  # noqa: SLF001  # as above
-        return _Form(None)
-    return _Form(kind, tuple(known.values()), itemgetter(*known), tuple(run), tuple(numbers), tuple(parts))
+        return _Form(names, types)
+    values = itemgetter(*known)
+    return _Form(names, types, kind, tuple(known.values()), values, tuple(run), tuple(numbers), tuple(parts))
+
+
+#: The form of the newest line of each class.
+_newest: dict[str, _Form] = {}
 
 
 def event_of(values: Mapping[str, Any]) -> Event | None:
@@ -107,10 +118,14 @@ def event_of(values: Mapping[str, Any]) -> Event | None:
     None if its class is unknown to this version, a field is missing, or a value has the wrong type. An event holds no
     secret when it is written, so it is not redacted again.
     """
-    name = values.get("event.name")
+    name, names, types = values.get("event.name"), tuple(values), tuple(map(type, values.values()))
     if type(name) is not str:
         return None
-    form = _form_of(name, tuple(values), tuple(map(type, values.values())))
+    form = _newest.get(name)
+    if form is None or form.shown != names or form.types != types:  # most lines of a class are alike
+        form = _newest[name] = _form_of(name, names, types)
+        if len(_newest) > _NAMES:
+            _newest.clear()
     if form.kind is None:
         return None
     event = object.__new__(form.kind)  # its constructor would redact
@@ -145,14 +160,17 @@ class _Process:
     has_ended: bool = False
     last: float = 0.0
 
-    def note(self, values: dict[str, Any]) -> bool:
-        """Take in a line; return whether it is one about the file itself, not an event of a call."""
-        number = values.get("line")
+    def count(self, number: Any) -> None:
+        """Take in the number of a line."""
         if type(number) is int:
             if number > self.number + 1:
                 self.gone += number - self.number - 1
             self.number = number
-        match values.get("event.name"):
+
+    def note(self, values: dict[str, Any]) -> None:
+        """Take in a line about the file itself, the run or the process."""
+        self.last = max(self.last, _time(values))
+        match values["event.name"]:
             case "file.begun":
                 self.about = values
             case "file.resumed":
@@ -168,9 +186,6 @@ class _Process:
                 counts = values.get("events")
                 if isinstance(counts, dict):
                     self.left_out = Counter({name: n for name, n in counts.items() if type(n) is int})
-            case _:
-                return False
-        return True
 
     def is_alive(self) -> bool | None:
         """Return whether the process still runs; None if that cannot be known here."""
@@ -242,18 +257,24 @@ class Recording:
     def events(self) -> Iterator[Event]:
         """Yield the events of all processes, one file after the other."""
         for process in self._processes:
+            last = 0.0
             for values in self._lines(process.path):
-                if process.note(values):
-                    process.last = max(process.last, _time(values))
-                    continue
+                process.count(values.get("line"))
                 event = event_of(values)
                 if event is not None:
-                    process.last = max(process.last, event.time)
+                    last = max(last, event.time)
                     yield event
-                elif (name := str(values.get("event.name", "?"))[:80]) in EVENTS:
-                    self._unreadable += 1
-                elif name in self._unknown or len(self._unknown) < _NAMES:
-                    self._unknown[name] += 1
+                elif values.get("event.name") in _NOTES:
+                    process.note(values)
+                else:
+                    self._count_unknown(str(values.get("event.name", "?"))[:80])
+            process.last = max(process.last, last)
+
+    def _count_unknown(self, name: str) -> None:
+        if name in EVENTS:
+            self._unreadable += 1
+        elif name in self._unknown or len(self._unknown) < _NAMES:
+            self._unknown[name] += 1
 
     def _lines(self, path: Path) -> Iterator[dict[str, Any]]:
         with path.open("rb") as file:
@@ -372,7 +393,8 @@ def _known(folder: Path, files: Sequence[Path]) -> KnownRun | None:
     recording, first, name = Recording(files), 0.0, ""
     for process in recording._processes:  # noqa: SLF001  # same module
         for values in _ends(process.path):
-            process.note(values)
+            if values.get("event.name") in _NOTES:
+                process.note(values)
             first = min(first or _time(values), _time(values))
             name = name or str(values.get("flow_run", ""))
             process.last = max(process.last, _time(values))

@@ -25,6 +25,7 @@ class Worst(Generic[V]):
         self._values: dict[Any, V] = {}
         self._most = 2 * limit
         self._dropped = 0
+        self._least: Any = None  # the weight of the lightest value when some were dropped
 
     def __len__(self) -> int:
         return len(self._values)
@@ -44,11 +45,15 @@ class Worst(Generic[V]):
 
     def put(self, key: Any, value: V) -> None:
         """Keep a value; if there are too many, drop the lightest."""
+        if self._least is not None and key not in self._values and self._weight(value) <= self._least:
+            self._dropped += 1
+            return
         self._values[key] = value
         if len(self._values) > self._most:  # one sort for many values
             heaviest = sorted(self._values.items(), key=lambda item: self._weight(item[1]), reverse=True)
             self._dropped += len(heaviest) - self._limit
             self._values = dict(heaviest[: self._limit])
+            self._least = self._weight(heaviest[self._limit - 1][1])
 
     def pop(self, key: Any) -> V | None:
         """Remove and return the value of this key, if it is kept."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -103,17 +104,15 @@ class Tally:
     """Counts events. Those of one call come in order; the files of several processes may come one after the other."""
 
     def __init__(self) -> None:
-        self.events: int = 0
         self.kinds: Counter[type[Event]] = Counter()
         self.run: dict[str, str] = {}
-        self.first: float | None = None
-        self.last: float | None = None
+        self._first, self._last = math.inf, -math.inf
         self.operations: dict[str, Operation] = {}
         self.failed: int = 0
         self.quarantined: int = 0
         self.time_line: TimeLine = TimeLine()
-        self.not_recovered: Worst[dict[str, Any]] = Worst(FAILURES, lambda entry: (entry["attempts"], entry["time"]))
-        self.degraded: Worst[dict[str, Any]] = Worst(DEGRADED, lambda entry: entry["time"])
+        self.not_recovered: Worst[dict[str, Any]] = Worst(FAILURES, lambda entry: (entry["attempts"], -entry["time"]))
+        self.degraded: Worst[dict[str, Any]] = Worst(DEGRADED, lambda entry: -entry["time"])
         self.recovered: Worst[dict[str, Any]] = Worst(RECOVERED, lambda entry: (entry["attempts"], entry["waited_s"]))
         self.batches: Worst[RowsQuarantined] = Worst(BATCHES, lambda event: event.invalid)
         self.refused_rows: dict[tuple[str, str | None, str], dict[str, Any]] = {}
@@ -135,14 +134,12 @@ class Tally:
 
     def add(self, event: Event) -> None:
         """Count one event."""
-        self.events += 1
-        kind = type(event)
-        time = event.time
-        if self.first is None or time < self.first:
-            self.first = time
-        if self.last is None or time > self.last:
-            self.last = time
-        if event.run and not self.run:
+        kind, time = type(event), event.time
+        if time < self._first:  # noqa: PLR1730  # a call for each event takes longer
+            self._first = time
+        if time > self._last:  # noqa: PLR1730  # as above
+            self._last = time
+        if not self.run and event.run:
             self.run = dict(event.run)
         self.kinds[kind] += 1
         try:
@@ -152,6 +149,21 @@ class Tally:
         self.time_line.add(event)
         if counts is not None:
             counts(self, event)
+
+    @property
+    def events(self) -> int:
+        """The number of events."""
+        return self.kinds.total()
+
+    @property
+    def first(self) -> float | None:
+        """The time of the first event."""
+        return self._first if self.kinds else None
+
+    @property
+    def last(self) -> float | None:
+        """The time of the last event."""
+        return self._last if self.kinds else None
 
     def operation(self, name: str) -> Operation:
         """Return the counts of an operation."""

@@ -60,9 +60,9 @@ def test_the_markdown_is_a_table_that_prefect_shows(report):
     assert "| fails | 1 | 0 | 0 | 1 | 1.0 | 0 | ConnectionError ×2 |" in report.markdown()
 
 
-def test_the_html_is_escaped(report):
-    assert "<td>fails</td>" in report.html()
-    assert "<c>" not in report.html()
+def test_the_table_for_a_page_of_ones_own_is_escaped(report):
+    assert "<td>fails</td>" in report.html_table()
+    assert "<c>" not in report.html_table()
 
 
 def test_abandoned_attempts_and_undelivered_alerts_are_remarks(resilient_events):
