@@ -89,8 +89,8 @@ def _by_the_api(report: Report, accounts: Accounts) -> Iterator[tuple[str, float
     reported: Counter[str] = Counter()
     for operation in report["operations"]:
         reported.update({error: count for error, count in operation["errors"].items() if error.startswith("HTTP ")})
-    for status in sorted({*served, *reported}):
-        yield f"failures with {status}", reported[status], served[status], "the API's log"
+    for error in sorted({*served, *reported}):
+        yield f"failures with {error}", reported[error], served[error], "the API's log"
 
 
 def _by_mlflow(report: Report, booked: Sequence[Booked]) -> Iterator[tuple[str, float, float, str]]:

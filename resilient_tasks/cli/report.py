@@ -50,8 +50,11 @@ def _run(options: argparse.Namespace) -> int:
     if options.list:
         return _list(options)
     form = options.format or _SUFFIXES.get(options.output.suffix.lower() if options.output else "", "text")
-    reports = [_read(run, options.at) for run in options.compare or [options.which or "latest"]]
-    written = _compared(*reports, form) if options.compare else _reported(*reports, form)
+    if options.compare:
+        before, after = (_read(run, options.at) for run in options.compare)
+        written = _compared(before, after, form)
+    else:
+        written = _reported(_read(options.which or "latest", options.at), form)
     if options.output:
         options.output.write_text(written + "\n", encoding="utf-8")
         say(f"{options.output}: written")

@@ -57,13 +57,11 @@ def _process(pid: int) -> Mapping[str, Any]:
     """Return what identifies this process, so that a reader can find out whether it still runs."""
     import psutil  # noqa: PLC0415  # once, with the first event of a run
 
-    from resilient_tasks import __version__  # noqa: PLC0415  # as above
-
     return {
         "host": socket.gethostname(),
         "pid": pid,
         "process_started": psutil.Process(pid).create_time(),
-        "version": __version__,
+        "version": sys.modules["resilient_tasks"].__version__,
         "python": sys.version.split()[0],
     }
 

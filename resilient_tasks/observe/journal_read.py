@@ -197,7 +197,7 @@ class _Process:
         import psutil  # noqa: PLC0415  # only to read a run that has no end
 
         try:
-            return abs(psutil.Process(pid).create_time() - began) < 1.0
+            return bool(abs(psutil.Process(pid).create_time() - began) < 1.0)
         except (psutil.Error, ValueError, OverflowError):
             return False
 
@@ -307,7 +307,7 @@ class Recording:
 
     def partial(self) -> str | None:
         """Return why the report is incomplete, as a sentence; None if it is complete. Read the events first."""
-        reasons = []
+        reasons: list[str] = []
         if going_on := self._going_on():
             reasons += map(_why_unended, going_on)
         elif not any(each.started for each in self._processes):
@@ -431,7 +431,7 @@ def _ends(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _time(values: Mapping[str, Any]) -> float:
-    time = values.get("time")
+    time: Any = values.get("time")
     return float(time) if type(time) in _NUMBERS and 0 <= time < _LAST_DATE else 0.0
 
 
