@@ -60,7 +60,7 @@ def test_the_markdown_is_a_table_that_prefect_shows(report):
     assert "| fails | 1 | 0 | 0 | 1 | 1.0 | 0 | ConnectionError ×2 |" in report.markdown()
 
 
-def test_the_table_for_a_page_of_ones_own_is_escaped(report):
+def test_the_table_for_another_page_is_escaped(report):
     assert "<td>fails</td>" in report.html_table()
     assert "<c>" not in report.html_table()
 
