@@ -3,6 +3,7 @@
 The API serves every fifth flight: what is claimed of the months holds for those, too, in a fifth of the time.
 """
 
+import asyncio
 import json
 import os
 import re
@@ -18,7 +19,9 @@ import flow
 import manage
 import pytest
 import reading
+import records
 import registry
+import reported
 import runners
 import serve
 import yaml
@@ -29,8 +32,9 @@ from prefect.deployments import run_deployment
 from prefect.settings import get_current_settings
 from servers import flights_api
 
-from resilient_tasks import CircuitBreaker, configure, resilient_flow
+from resilient_tasks import CircuitBreaker, RunReport, configure, resilient_flow
 from resilient_tasks.core import settings
+from resilient_tasks.observe.journal_read import Recording
 from resilient_tasks.testing import FakeSlack
 
 EXAMPLE = Path(flow.__file__).parent
@@ -88,7 +92,7 @@ def on_dask(out, patch):
     """Run January and May on Dask, in a registry of their own, and a third month with an isolated circuit."""
     for name, value in {**runners.places(out), "RESILIENT_TASKS_STORE": f"sqlite:///{out / 'store.db'}"}.items():
         patch.setenv(name, value)
-    configure(store=os.environ["RESILIENT_TASKS_STORE"], quarantine=str(out / "quarantine"))
+    configure(store=os.environ["RESILIENT_TASKS_STORE"], quarantine=str(out / "quarantine"), events=out / "events")
     found = SimpleNamespace(out=out, registry=registry.Registry(out / "registry"))
 
     @resilient_flow(task_runner=runners.task_runner("dask"))
@@ -130,7 +134,7 @@ def year(resilient_prefect, tmp_path_factory):
             patch.setenv(name, value)
         # It reads the files of every installed package, only to warn: two seconds, and no part of what is tested.
         patch.setattr("mlflow.utils.environment.warn_dependency_requirement_mismatches", lambda _: None)
-        configure(quarantine=str(out / "quarantine"), last_good=str(out / "last_good"))
+        configure(quarantine=str(out / "quarantine"), last_good=str(out / "last_good"), events=out / "events")
         found = SimpleNamespace(out=out, registry=registry.Registry(out / "registry"))
         found.january = flow.retrain_month("2013-01", origins=AIRPORTS, return_state=True)
         before = sorted((out / "registry" / "models").rglob("*.skops"))
@@ -142,6 +146,7 @@ def year(resilient_prefect, tmp_path_factory):
         found.served, found.july = served(folders["served"], out)
         found.dask = on_dask(folders["dask"], patch)
         reading.close(api)
+        found.api = folders["api"]
     found.accounts = Accounts()
     reading.read_api(found.accounts, folders["api"])
     for each in (found, found.dask):
@@ -235,9 +240,9 @@ def test_a_month_on_dask_comes_to_the_same_as_on_threads(year, month):
 
 
 def test_the_flow_hears_what_happens_in_both_processes_of_dask(year):
-    heard_in = list((year.dask.out / "events").glob("*.jsonl"))
+    heard_in = list((year.dask.out / "events").glob("*/*.jsonl"))
 
-    assert len([path for path in heard_in if f"-{os.getpid()}." not in path.name]) == 2
+    assert len([path for path in heard_in if f"-{os.getpid()}-" not in path.name]) == 2
     assert year.dask.months[1].quarantined == year.dask.runs["2013-05"].data.metrics["rows_quarantined"] > 0
 
 
@@ -335,3 +340,41 @@ def test_the_months_and_airports_that_the_api_serves_hold_the_same_rows(tmp_path
             query={"month": str(cell["month"]), "page": str(cell["page_at_origin"]), "origin": cell["origin"]},
         )).body  # fmt: skip
         assert str(cell["became"]) in page
+
+
+@pytest.fixture(scope="module")
+def june(year):
+    """The event file of June, what was held against its report, and the accounts."""
+    run = year.june.state_details.flow_run_id
+    (file,) = (year.out / "events" / str(run)).glob("*.jsonl")
+    accounts = asyncio.run(reading.gather(year.api, Recording([file]).events(), run))
+    accounts.requests = [request for request in accounts.requests if request.attempt.task.startswith("June ")]
+    for page in [page for page in accounts.corrupted if not page.startswith("June ")]:
+        del accounts.corrupted[page]
+    booked = records.booked(year.registry, run)
+    messages = RunReport.read(file).as_dict()["alerts"]["sent"]  # Slack got those of the other months, too
+    return SimpleNamespace(
+        lines=file.read_text().splitlines(keepends=True),
+        accounts=accounts,
+        held=lambda path: reported.disagreements(RunReport.read(path).as_dict(), accounts, booked, messages),
+    )
+
+
+def test_the_report_of_a_month_agrees_with_the_api_with_prefect_and_with_mlflow(june, tmp_path):
+    (file := tmp_path / "june.jsonl").write_text("".join(june.lines))
+
+    assert june.accounts.disagreements() == []
+    assert june.held(file) == []
+    assert RunReport.read(file).degraded == 1
+    assert RunReport.read(file).as_dict()["counts"]["retries"] > 4
+
+
+def test_each_line_that_is_dropped_from_the_events_of_a_month_is_missed(june, tmp_path):
+    file = tmp_path / "june.jsonl"
+    counted = ("retry.scheduled", "retry.recovered", "fallback.used", "notify.sent")
+    for at, line in enumerate(june.lines):
+        file.write_text("".join([*june.lines[:at], *june.lines[at + 1 :]]))
+        problems = june.held(file)
+        assert problems, line
+        if json.loads(line)["event.name"] in counted:
+            assert [each for each in problems if "is partial" not in each], line
