@@ -35,7 +35,8 @@ def install() -> None:
     if not _installed:
         _installed = True
         log_records.install(LOGGER)
-        bus.subscribe(log_event, wants)
+        # Essential: with several handlers, the lines of those that work would be lost with those of one that fails.
+        bus.subscribe(log_event, wants, name="log", essential=True)
 
 
 wants: OfLevel = OfLevel(LOGGER.isEnabledFor)

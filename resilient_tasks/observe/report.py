@@ -30,6 +30,7 @@ from resilient_tasks.core.events import (
     why_and_where,
 )
 from resilient_tasks.core.events.attempts import place
+from resilient_tasks.core.events.sinks import latest_of_sinks
 from resilient_tasks.core.shown import for_markdown, for_terminal
 from resilient_tasks.core.wording import age, calls_in, counted, number_of
 
@@ -150,6 +151,7 @@ class RunReport:
             f"alerts sent: {kinds[NotifySent]}": kinds[NotifySent],
             what_rules_warn_of(self.events): 1,
             **{event.sentence(): 1 for event in self.events if isinstance(event, ApiAway)},
+            **{event.sentence(): 1 for event in latest_of_sinks(self.events)},
         }
         return tuple(text for text, count in remarks.items() if text and count)
 

@@ -46,6 +46,8 @@ from resilient_tasks.core.events import (
     RowsQuarantined,
     RowsWarned,
     Several,
+    SinkResumed,
+    SinkSuspended,
     StoreLost,
     StoreRegained,
     TimeoutExceeded,
@@ -228,6 +230,14 @@ SENTENCES = [
     (
         NotifyFailed(operation="f", channel="slack", error_type="URLError", message="URLError: refused"),
         "could not notify slack: URLError: refused (given up: see resilient-tasks outbox)",
+    ),
+    (
+        SinkSuspended(operation="f", sink="journal", lost=0, reason="it took 2.0 s", retry_in=30.0),
+        "sink journal is suspended for 30 s: it took 2.0 s",
+    ),
+    (
+        SinkResumed(operation="f", sink="journal", lost=1, seconds=31.04),
+        "sink journal works again after 31.0 s; 1 event lost",
     ),
 ]
 ALL = [event for event, _ in SENTENCES]

@@ -26,7 +26,6 @@ from resilient_tasks.core.events.bus import (
     Bus,
     OfLevel,
     Several,
-    Sink,
     bus,
 )
 from resilient_tasks.core.events.event import (
@@ -58,6 +57,11 @@ from resilient_tasks.core.events.shared import (
     RateLimitReached,
     StoreLost,
     StoreRegained,
+)
+from resilient_tasks.core.events.sinks import (
+    Sink,
+    SinkResumed,
+    SinkSuspended,
 )
 from resilient_tasks.core.wording import counted
 
@@ -98,6 +102,8 @@ __all__ = [
     "RowsWarned",
     "Several",
     "Sink",
+    "SinkResumed",
+    "SinkSuspended",
     "StoreLost",
     "StoreRegained",
     "TimeoutExceeded",
