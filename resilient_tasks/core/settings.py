@@ -42,6 +42,7 @@ class Settings:
         notify_deadline: seconds for one attempt to deliver a message.
         notify_cooldown: seconds in which further failures like the first are counted instead of sent.
         longest_retry_after: the longest wait, in seconds, if a service asks to wait.
+        prometheus: True counts events in Prometheus metrics, see `observe.prometheus`.
         secrets: values, and patterns of values, that are redacted in everything that the library writes.
     """
 
@@ -56,6 +57,7 @@ class Settings:
     notify_deadline: float = 10.0
     notify_cooldown: float = 300.0
     longest_retry_after: float = 3600.0
+    prometheus: bool = False
     secrets: tuple[Secret, ...] = field(default=(), repr=False)
 
 
@@ -132,6 +134,7 @@ def configure(
     notify_deadline: Duration | None = None,
     notify_cooldown: Duration | None = None,
     longest_retry_after: Duration | None = None,
+    prometheus: bool | None = None,
     secrets: Iterable[Secret] | None = None,
 ) -> Settings:
     """Change settings of this process, and return the settings now in force. All others stay.
@@ -151,6 +154,8 @@ def configure(
         notify_deadline: seconds for one attempt to deliver a message.
         notify_cooldown: seconds in which further failures like the first are counted instead of sent.
         longest_retry_after: the longest wait, in seconds, if a service asks to wait.
+        prometheus: True counts the events of functions that are decorated, or loaded from a pickle, from now on. It is
+            also put into the environment, for child processes. `observe.prometheus.install()` counts at once.
         secrets: texts of at least 4 characters, and compiled patterns, to redact in everything that the library writes.
             They add to the earlier ones and to the values of the variables that `RESILIENT_TASKS_SECRETS` names.
 
@@ -162,7 +167,7 @@ def configure(
             that is not installed; or one of `secrets` is too short, or neither a text nor a pattern.
     """
     global current  # noqa: PLW0603  # one set of settings per process
-    for setting, answer in (("enabled", enabled), ("channels", channels)):
+    for setting, answer in (("enabled", enabled), ("channels", channels), ("prometheus", prometheus)):
         if answer is not None and not isinstance(answer, bool):
             raise PolicyError(f"configure({setting}=...) is True or False, not {answer!r}")
     for setting, folder in (("quarantine", quarantine), ("last_good", last_good)):
@@ -183,14 +188,14 @@ def configure(
         "notify_deadline": _seconds("notify_deadline", notify_deadline),
         "notify_cooldown": _seconds("notify_cooldown", notify_cooldown),
         "longest_retry_after": _seconds("longest_retry_after", longest_retry_after),
+        "prometheus": prometheus,
         "secrets": _secrets("added", current.secrets, () if secrets is None else secrets),
     }
     current = replace(current, **{name: value for name, value in changes.items() if value is not None})
-    for name, url in (("STORE", store), ("INCIDENTS", incidents)):
-        if isinstance(url, str):
-            os.environ[_PREFIX + name] = url
-    if channels is not None:
-        os.environ[_PREFIX + "CHANNELS"] = "true" if channels else "false"
+    inherited = (("STORE", store), ("INCIDENTS", incidents), ("CHANNELS", channels), ("PROMETHEUS", prometheus))
+    for name, given in inherited:
+        if isinstance(given, str | bool):
+            os.environ[_PREFIX + name] = given if isinstance(given, str) else str(given).lower()
     return current
 
 

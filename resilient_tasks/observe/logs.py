@@ -11,13 +11,15 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+import warnings
 from collections.abc import Mapping, MutableMapping
 from dataclasses import fields
 from functools import cache
 from typing import Any
 
 from resilient_tasks import redaction
-from resilient_tasks.core import log_records
+from resilient_tasks.core import log_records, settings
+from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.events import Event, OfLevel, bus, run_ids
 from resilient_tasks.core.first_attempts import current_call
 from resilient_tasks.observe import lines
@@ -37,6 +39,17 @@ def install() -> None:
         log_records.install(LOGGER)
         # Essential: with several handlers, the lines of those that work would be lost with those of one that fails.
         bus.subscribe(log_event, wants, name="log", essential=True)
+    if settings.current.prometheus:
+        _count_in_prometheus()
+
+
+def _count_in_prometheus() -> None:
+    from resilient_tasks.observe import prometheus  # noqa: PLC0415  # only where the setting says so
+
+    try:
+        prometheus.install_if_set()
+    except PolicyError as error:  # a task goes on without metrics
+        warnings.warn(f"no metrics: {error}", stacklevel=2)
 
 
 wants: OfLevel = OfLevel(LOGGER.isEnabledFor)
