@@ -28,12 +28,6 @@ ROOMS_OF_EXTRAS = {
     "aiosmtpd": {"testing"},
     "trustme": {"testing"},
 }
-    "redis": {"state"},
-    "scipy": {"validation"},
-    "prometheus-client": {"observe"},
-    "aiosmtpd": {"testing"},
-    "trustme": {"testing"},
-}
 FOR_US = {"demo", "dev"}
 
 
