@@ -116,12 +116,31 @@ def _structured() -> Any:
     )
 
 
-def _add_call(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> Mapping[str, Any]:
+class Ids(logging.Filter):
+    """Adds the run's ids, the operation and the attempt to records of any logger: `handler.addFilter(Ids())`.
+
+    An attribute that a record already has stays as it is. Every record passes.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Add the attributes, and let the record pass."""
+        own = vars(record)
+        for name, value in _of_here().items():
+            own.setdefault(name, value)
+        return True
+
+
+def _of_here() -> dict[str, Any]:
+    """Return the ids of the run, and the operation and attempt of the call, of the code that logs."""
     call = current_call()
     found: dict[str, Any] = {name: value for name, value in run_ids().items() if name != "url"}
     if call is not None:
         found.update(operation=call.operation, attempt=call.attempt)
-    return {**found, **line}
+    return found
+
+
+def _add_call(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> Mapping[str, Any]:
+    return {**_of_here(), **line}
 
 
 #: Names with a meaning to structlog's loggers and renderers, such as `stack` for a stack trace.
