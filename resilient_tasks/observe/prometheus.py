@@ -76,7 +76,7 @@ def registry() -> CollectorRegistry:
     from prometheus_client import multiprocess  # noqa: PLC0415  # an extra
 
     found: CollectorRegistry = client.CollectorRegistry()
-    multiprocess.MultiProcessCollector(found)
+    multiprocess.MultiProcessCollector(found)  # type: ignore[no-untyped-call]  # it has no annotations
     return found
 
 

@@ -133,8 +133,8 @@ class Bus:
             active.append(None)
             try:
                 began = now()
-                for active[0] in self.sinks:
-                    one = active[0]
+                for one in self.sinks:
+                    active[0] = one
                     if one.is_troubled:
                         notices = _add(notices, _hand_with_care(event, one))
                         began = now()
