@@ -84,7 +84,8 @@ class RunLogHandler(logging.Handler):
             self._console.handle(record)
         elif not _repeats_final_state(record):
             # As attributes, too: an application's own handler may write JSON.
-            about: dict[str, Any] = {name: vars(record)[name] for name in ("operation", "attempt") if name in vars(record)}
+            own = vars(record)
+            about: dict[str, Any] = {name: own[name] for name in ("operation", "attempt") if name in own}
             logger.log(record.levelno, "%s", _text(record), exc_info=record.exc_info, extra=about)
 
 
