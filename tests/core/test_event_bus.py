@@ -347,6 +347,17 @@ def test_an_event_class_of_a_script_can_be_sent_to_another_process(monkeypatch):
     assert crossed.as_dict() == event.as_dict()
 
 
+def test_an_event_class_can_be_written_after_one_came_back_from_a_pickle(monkeypatch):
+    monkeypatch.setattr("resilient_tasks.core.events.event.EVENTS", {})
+    monkeypatch.setattr(Spent, "__module__", "__main__")
+    pickle.loads(cloudpickle.dumps(Spent(operation="ask", tokens=7)))
+
+    class Later(Event):
+        name = "test.later"
+
+    assert Later(operation="ask").attempt == 1
+
+
 def test_a_base_without_a_name_is_not_registered(monkeypatch):
     monkeypatch.setattr("resilient_tasks.core.events.event.EVENTS", {})
 
