@@ -86,7 +86,7 @@ class _Record(_Frozen):
         # By type: in a process that unpickled a subclass by value, `MISSING` is a copy in the fields of its bases.
         missing = type(MISSING)
         cls._defaults = {part.name: part.default for part in parts if type(part.default) is not missing}
-        cls._made = {part.name: part.default_factory for part in parts if type(part.default_factory) is not missing}
+        cls._made = {part.name: part.default_factory for part in parts if callable(part.default_factory)}
 
     def __init__(self, **given: Any) -> None:
         values = vars(self)
