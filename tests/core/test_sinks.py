@@ -93,6 +93,15 @@ def test_a_sink_that_is_slow_several_times_in_a_row_is_cut_off(bus, clock):
     assert (event.lost, event.retry_in) == (0, 30.0)
 
 
+def test_how_long_a_call_may_take_can_be_chosen(bus, clock):
+    strict, lax = Sink(clock, takes=0.2), Sink(clock, takes=2.5)
+    bus.subscribe(strict, slow=0.1)
+    bus.subscribe(lax, slow=10)
+    emit(bus, 10)
+    assert strict.calls == rules.SLOW_CALLS
+    assert lax.calls > 10
+
+
 def test_the_seconds_of_a_slow_sink_are_not_those_of_the_next_one(bus, clock):
     slow, quick = Sink(clock, takes=3), Sink(clock)
     bus.subscribe(slow)

@@ -11,6 +11,7 @@ import typing
 from collections.abc import Mapping
 from pathlib import Path
 
+import cloudpickle
 import pytest
 from prometheus_client import REGISTRY, CollectorRegistry, generate_latest, write_to_textfile
 from prometheus_client.parser import text_string_to_metric_families
@@ -349,7 +350,6 @@ def test_a_run_that_ends_writes_its_metrics_to_a_file_for_node_exporter(registry
 
 SEVERAL = """
 import concurrent.futures, multiprocessing, os, sys
-import cloudpickle
 from prometheus_client import generate_latest
 from resilient_tasks import CircuitBreaker, Retry, Timeout, resilient
 from resilient_tasks.observe import prometheus
@@ -366,10 +366,6 @@ def in_child():
 def work(_=None):
     with use_clock(VirtualClock()):
         return fetch()
-
-def unpickled(pickled):
-    with use_clock(VirtualClock()):
-        return cloudpickle.loads(pickled)()
 
 if __name__ == "__main__":
     work()
@@ -416,6 +412,36 @@ def test_real_processes_add_up(tmp_path):
     assert found["retry_wait_seconds_sum", "fetch"] == 20
     assert (found["retries_total", "in_child"], found["calls_degraded_total", "in_child"]) == (1, 1)
     assert (found["breaker_circuits", "open"], found["breaker_circuits", "closed"]) == (1, 0)
+
+
+UNPICKLED = """
+import pickle, sys
+function = pickle.load(sys.stdin.buffer)
+from resilient_tasks.core.events import bus
+print([one.name for one in bus.sinks], sys.argv[1] == "called" and function())
+"""
+
+
+@pytest.mark.parametrize("decorator", ["resilient", "resilient_task"])
+def test_a_worker_that_decorates_nothing_logs_and_counts_what_it_unpickles(decorator, monkeypatch):
+    import resilient_tasks
+
+    def fetch():
+        return 7
+
+    monkeypatch.setattr(sys.modules[__name__], "__name__", "__main__")  # so it is pickled by its value
+    fetch.__module__ = "__main__"
+    pickled = cloudpickle.dumps(getattr(resilient_tasks, decorator)(retry=3)(fetch))
+    done = subprocess.run(
+        [sys.executable, "-c", UNPICKLED, "called" if decorator == "resilient" else ""],
+        env={**os.environ, "RESILIENT_TASKS_PROMETHEUS": "true"},
+        input=pickled,
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    assert done.stdout.decode().startswith("['log', 'prometheus']")
 
 
 def test_a_process_counts_nothing_and_loads_no_metrics_library_unless_it_is_set():

@@ -65,7 +65,7 @@ class Bus:
         self.sinks: tuple[Subscription, ...] = ()
 
     def subscribe(
-        self, sink: Sink, wants: Wants = all_events, *, name: str = "", essential: bool = False
+        self, sink: Sink, wants: Wants = all_events, *, name: str = "", essential: bool = False, slow: float = SLOW
     ) -> Callable[[], None]:
         """Add a sink, and return a function that removes it.
 
@@ -75,8 +75,9 @@ class Bus:
                 quick. Its errors count as the sink's.
             name: names the sink in events and metrics; default: the function's name.
             essential: never suspend it. Its errors are still logged and counted.
+            slow: seconds; several calls in a row that take longer suspend it.
         """
-        mine = Subscription(sink, wants, name=name, essential=essential)
+        mine = Subscription(sink, wants, name=name, essential=essential, slow=slow)
         self.sinks = (*self.sinks, mine)
 
         def unsubscribe() -> None:
@@ -144,7 +145,7 @@ class Bus:
                             one.sink(event)
                     except Exception as error:
                         notices = _add(notices, _failed(event, one, began, error))
-                    if (ended := now()) - began > SLOW and not one.is_troubled:
+                    if (ended := now()) - began > one.slow and not one.is_troubled:
                         notices = _add(notices, _returned(one, began))
                     began = ended
             finally:

@@ -24,7 +24,7 @@ Wants = Callable[[type[Event]], bool]
 
 #: This number of errors in a row suspends a sink.
 FAILURES = 5
-#: A call that takes more seconds is slow; this number of slow calls in a row suspends a sink.
+#: A call that takes more seconds is slow, by default; this number of slow calls in a row suspends a sink.
 SLOW, SLOW_CALLS = 1.0, 3
 #: Seconds until a suspended sink is tried again; doubles with each failed trial, up to the second number.
 PAUSE, LONGEST_PAUSE = 30.0, 600.0
@@ -84,6 +84,7 @@ class Subscription:
         wants: returns whether it receives events of a class.
         name: for people and metrics.
         essential: it is never suspended.
+        slow: a call that takes more seconds is slow.
         is_troubled: its last call failed or was slow, or it is suspended: to be called with care.
         errors: how many calls have failed.
         lost: how many events it has not received, or failed to handle.
@@ -91,14 +92,17 @@ class Subscription:
 
     __slots__ = (
         *("_failures", "_lost_before", "_pause", "_slow", "_suspended", "_trial", "_until"),
-        *("errors", "essential", "is_troubled", "lost", "name", "sink", "wants"),
+        *("errors", "essential", "is_troubled", "lost", "name", "sink", "slow", "wants"),
     )
 
-    def __init__(self, sink: Sink, wants: Wants = all_events, *, name: str = "", essential: bool = False) -> None:
+    def __init__(
+        self, sink: Sink, wants: Wants = all_events, *, name: str = "", essential: bool = False, slow: float = SLOW
+    ) -> None:
         self.sink: Sink = sink
         self.wants: Wants = wants
         self.name: str = name or _name_of(sink)
         self.essential: bool = essential
+        self.slow: float = slow
         self.is_troubled: bool = False
         self.errors: int = 0
         self.lost: int = 0
@@ -136,7 +140,7 @@ class Subscription:
     def succeeded(self, now: float, took: float, *, trial: bool = False) -> SinkEvent | None:
         """Record a call without an error, and return the event about it, if any."""
         with _changing:
-            if took > SLOW:
+            if took > self.slow:
                 return self._judge(now, took, "", trial=trial)
             if self._suspended is not None and not trial:  # another thread suspended it during this call
                 return None
@@ -167,7 +171,7 @@ class Subscription:
         """Count a bad call. Suspend the sink after several, or after its trial."""
         self.is_troubled = True
         self._failures = self._failures + 1 if error else 0
-        self._slow = self._slow + 1 if took > SLOW else 0
+        self._slow = self._slow + 1 if took > self.slow else 0
         if self.essential or (self._suspended is not None and not trial):
             return None
         if trial:
@@ -176,7 +180,7 @@ class Subscription:
         elif self._failures >= FAILURES:
             reason = f"{self._failures} errors in a row, the last one {error}"
         elif self._slow >= SLOW_CALLS:
-            reason = f"{self._slow} calls in a row took more than {SLOW:g} s, the last one {took:.1f} s"
+            reason = f"{self._slow} calls in a row took more than {self.slow:g} s, the last one {took:.1f} s"
         else:
             return None
         self._failures, self._slow, self._trial = 0, 0, False
