@@ -66,7 +66,7 @@ class Measures:
         self._counts_circuits = counts_circuits
         self._circuits: OrderedDict[str, str] = OrderedDict()
         self._files: OrderedDict[str, int] = OrderedDict()
-        self._lost: dict[str, int] = {}
+        self._lost = bus.lost  # before that, nothing is counted
 
     def of(self, event: Event) -> Iterator[Measurement]:
         """Yield what an event measures."""
@@ -89,11 +89,10 @@ class Measures:
 
     def losses(self) -> Iterator[Measurement]:
         """Yield the events that sinks have lost since this was last asked."""
-        for one in bus.sinks:
-            if one.lost and one.lost != (before := self._lost.get(one.name, 0)):
-                if one.lost > before:
-                    yield self.at("sink_events_lost_total", one.lost - before, sink=one.name)
-                self._lost[one.name] = one.lost
+        before, self._lost = self._lost, bus.lost
+        for name, lost in self._lost.items():
+            if lost > (known := before.get(name, 0)):
+                yield self.at("sink_events_lost_total", lost - known, sink=name)
 
     def circuits(self, changed: str, state: str) -> Iterator[Measurement]:
         """Yield how many circuits are in each state, by label, now that one has changed."""
@@ -283,7 +282,7 @@ def _failed(to: Measures, event: e.CallFailed) -> Iterator[Measurement]:
     if event.again:  # the orchestrator makes another attempt
         yield to.at("retries_total", 1, **_error(event, by="orchestrator"))
     else:
-        yield to.at("calls_failed_total", 1, **_error(event, inside=_flag(event.inside)))
+        yield to.at("calls_failed_total", 1, **_error(event, own=_flag(event.of is None)))
 
 
 def _sent(to: Measures, event: e.NotifySent) -> Iterator[Measurement]:

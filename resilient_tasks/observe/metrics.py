@@ -43,8 +43,8 @@ METRICS: Mapping[str, Metric] = {
         Metric(
             "calls_failed_total",
             "counter",
-            (*_ERROR, "inside"),
-            "Calls that failed for good; `inside` another resilient call, which may handle the failure.",
+            (*_ERROR, "own"),
+            "Calls that failed for good; `own` is false if a call inside reported the same error.",
         ),
         Metric("calls_degraded_total", "counter", (*_ERROR, "fallback"), "Calls whose result a fallback provided."),
         Metric("calls_recovered_total", "counter", ("operation",), "Calls that succeeded after a failed attempt."),

@@ -89,13 +89,13 @@ class PrometheusSink:
         self._measures = Measures(counts_circuits=shared)
         self._metrics: dict[str, Any] = {}
         self._unsubscribe: Callable[[], None] = lambda: None
-        self._circuits: Circuits | None = None if shared else Circuits(self._measures)
+        self._circuits: Circuits | None = None if shared else Circuits(self._measures, self._count_losses)
         try:
+            if self._circuits is not None:
+                into.register(self._circuits)  # collected first
             for metric in METRICS.values():
                 if shared or metric is not _CIRCUITS:
                     self._metrics[metric.name] = _made(client, metric, into)
-            if self._circuits is not None:
-                into.register(self._circuits)
         except BaseException:
             self._unregister()
             raise
@@ -118,6 +118,11 @@ class PrometheusSink:
                 del _installed[id(self._into)]
                 self._unregister()
 
+    def _count_losses(self) -> None:
+        with _updating:
+            for measured in self._measures.losses():
+                self._count(measured)
+
     def _count(self, measured: Measurement) -> None:
         metric = self._metrics[measured.name]
         child = metric.labels(*measured.labels) if measured.labels else metric
@@ -139,10 +144,16 @@ class PrometheusSink:
 
 
 class Circuits:
-    """Collects the states of circuits from the store whenever metrics are scraped: other processes change them, too."""
+    """Collects the states of circuits from the store whenever metrics are scraped: other processes change them, too.
 
-    def __init__(self, measures: Measures) -> None:
+    Args:
+        measures: bounds the names.
+        before: called first.
+    """
+
+    def __init__(self, measures: Measures, before: Callable[[], None]) -> None:
         self._measures = measures
+        self._before = before
 
     def describe(self) -> Iterator[Any]:
         """Yield the metric without values: registering does not read the store."""
@@ -150,6 +161,7 @@ class Circuits:
 
     def collect(self) -> Iterator[Any]:
         """Yield the number of circuits in each state, by breaker. Nothing, if the store does not answer."""
+        self._before()
         try:
             found = LISTED["breaker"]() if "breaker" in LISTED else ()
         except Exception:  # the other metrics are to be scraped all the same

@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from resilient_tasks import CircuitBreaker, PolicyError, Retry, configure, resilient
 from resilient_tasks.core import events as e
 from resilient_tasks.core.events import EVENTS, Event, bus
-from resilient_tasks.observe import measures, prometheus
+from resilient_tasks.observe import logs, measures, prometheus
 from resilient_tasks.observe.measures import Measures
 from resilient_tasks.observe.metrics import METRICS, PREFIX, STATES
 
@@ -147,7 +147,7 @@ class TestWhatIsCounted:
         error = "error_type=ConnectionError"
         found = values(registry)
         assert {name: value for name, value in found.items() if name.startswith("calls_")} == {
-            f"calls_failed_total{{{error},inside=false,kind=transient,operation=flaky,status=none}}": 1,
+            f"calls_failed_total{{{error},kind=transient,operation=flaky,own=true,status=none}}": 1,
             f"calls_degraded_total{{{error},fallback=lambda at test_prometheus:{LINE_OF_LAMBDA},kind=transient,"
             "operation=flaky,status=none}": 1,
             "calls_recovered_total{operation=flaky}": 1,
@@ -162,10 +162,28 @@ class TestWhatIsCounted:
     def test_a_failure_that_the_orchestrator_retries_is_a_retry(self, registry):
         about = {"kind": "transient", "error_type": "E", "message": ""}
         bus.emit(e.CallFailed(operation="f", again=True, **about))
-        bus.emit(e.CallFailed(operation="f", again=None, inside=True, **about))
+        bus.emit(e.CallFailed(operation="f", again=None, **about))
         found = values(registry)
         assert found["retries_total{by=orchestrator,error_type=E,kind=transient,operation=f,status=none}"] == 1
-        assert found["calls_failed_total{error_type=E,inside=true,kind=transient,operation=f,status=none}"] == 1
+        assert found["calls_failed_total{error_type=E,kind=transient,operation=f,own=true,status=none}"] == 1
+
+    def test_one_failure_that_passes_through_two_calls_is_the_own_failure_of_the_inner_one(self, registry):
+        @resilient(fallback={KeyError: lambda: 0})
+        def inner():
+            raise OSError("disk")
+
+        @resilient(fallback={KeyError: lambda: 0})
+        def outer():
+            return inner()
+
+        with pytest.raises(OSError, match="disk"):
+            outer()
+        found = {name: value for name, value in values(registry).items() if name.startswith("calls_failed")}
+        about = "error_type=OSError,kind=permanent"
+        assert found == {
+            f"calls_failed_total{{{about},operation=inner,own=true,status=none}}": 1,
+            f"calls_failed_total{{{about},operation=outer,own=false,status=none}}": 1,
+        }
 
     def test_rows_of_a_file_that_attempts_replace_are_counted_once(self, registry):
         about = {"action": "quarantined", "rows": 90, "reasons": {}, "batch": "b", "schema": ""}
@@ -211,13 +229,29 @@ class TestWhatIsCounted:
         unsubscribe = bus.subscribe(broken, name="journal")
         for _ in range(8):
             bus.emit(e.NotifySent(operation="f", channel="slack"))
-        bus.emit(e.NotifySent(operation="f", channel="slack"))  # the sinks before it count its loss with the next event
         unsubscribe()
         found = values(registry)
         assert len(calls) == 5
         assert found["sink_suspended{sink=journal}"] == 1
         assert found["sink_suspensions_total{sink=journal}"] == 1
-        assert found["sink_events_lost_total{sink=journal}"] in {9, 10}
+        assert found["sink_events_lost_total{sink=journal}"] == 5 + 3 + 1  # the last one is about its suspension
+
+    def test_sinks_of_one_name_are_counted_together_and_each_loss_once(self, registry, monkeypatch):
+        monkeypatch.setattr(logs.LOGGER, "disabled", True)
+        sent = e.NotifySent(operation="f", channel="slack")
+
+        def broken(event):
+            raise OSError
+
+        bus.subscribe(broken, name="earlier")()
+        leave = [bus.subscribe(broken, lambda event: event is e.NotifySent, name="twins") for _ in range(2)]
+        for _ in range(3):
+            bus.emit(sent)
+        leave.pop()()
+        bus.emit(sent)
+        leave.pop()()
+        bus.emit(sent)
+        assert values(registry)["sink_events_lost_total{sink=twins}"] == 2 + 2 + 2 + 1
 
 
 LINE_OF_LAMBDA = next(

@@ -66,7 +66,7 @@ def test_an_expression_names_metrics_that_exist_with_those_labels(expression):
 
 @each_expression
 def test_an_expression_compares_labels_with_values_that_exist(expression):
-    known = {"inside": {"true", "false"}, "fate": {"late", "lost"}, "winner": {"first", "hedge"}, "state": set(STATES)}
+    known = {"own": {"true", "false"}, "fate": {"late", "lost"}, "winner": {"first", "hedge"}, "state": set(STATES)}
     for label, given in re.findall(r'(\w+)\s*(?:=~|!=|=)\s*"([^"]*)"', expression):
         if label != "operation":
             assert set(given.split("|")) <= known[label]

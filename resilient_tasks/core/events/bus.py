@@ -6,6 +6,7 @@ import contextlib
 import logging
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -63,6 +64,7 @@ class Bus:
 
     def __init__(self) -> None:
         self.sinks: tuple[Subscription, ...] = ()
+        self._lost_before: Counter[str] = Counter()  # by sinks that are no longer subscribed
 
     def subscribe(
         self, sink: Sink, wants: Wants = all_events, *, name: str = "", essential: bool = False, slow: float = SLOW
@@ -81,7 +83,9 @@ class Bus:
         self.sinks = (*self.sinks, mine)
 
         def unsubscribe() -> None:
-            self.sinks = tuple(other for other in self.sinks if other is not mine)
+            if mine in self.sinks:
+                self.sinks = tuple(other for other in self.sinks if other is not mine)
+                self._lost_before[mine.name] += mine.lost
 
         return unsubscribe
 
@@ -96,12 +100,11 @@ class Bus:
 
     @property
     def lost(self) -> Mapping[str, int]:
-        """How many events each sink has lost: those it failed to handle, and those while it was suspended."""
-        lost: dict[str, int] = {}
+        """How many events sinks have lost, by name: those they failed to handle, and those while suspended."""
+        lost = self._lost_before.copy()
         for one in self.sinks:
-            if one.lost:
-                lost[one.name] = lost.get(one.name, 0) + one.lost
-        return lost
+            lost[one.name] += one.lost
+        return +lost
 
     def wants(self, event: type[Event]) -> bool:
         """Return whether any sink wants events of this class; otherwise none need be created."""
