@@ -21,7 +21,13 @@ UNUSED = {
     "s3fs": "fsspec imports it for s3://",
 }
 #: The rooms that import an extra's packages.
-ROOMS_OF_EXTRAS = {"redis": {"state"}, "scipy": {"validation"}, "aiosmtpd": {"testing"}, "trustme": {"testing"}}
+ROOMS_OF_EXTRAS = {
+    "redis": {"state"},
+    "scipy": {"validation"},
+    "prometheus-client": {"observe"},
+    "aiosmtpd": {"testing"},
+    "trustme": {"testing"},
+}
 FOR_US = {"demo", "dev"}
 
 

@@ -45,6 +45,7 @@ class Settings:
         events: where events of flow runs are written, as JSON lines: True means `runs` in the folder
             `RESILIENT_TASKS_HOME` (`~/.resilient_tasks`), any other text is a folder, and False writes none. `"all"`
             writes those of calls outside of runs, too.
+        prometheus: True counts events in Prometheus metrics, see `observe.prometheus`.
         secrets: values, and patterns of values, that are redacted in everything that the library writes.
     """
 
@@ -60,6 +61,7 @@ class Settings:
     notify_cooldown: float = 300.0
     longest_retry_after: float = 3600.0
     events: bool | str = True
+    prometheus: bool = False
     secrets: tuple[Secret, ...] = field(default=(), repr=False)
 
 
@@ -142,6 +144,7 @@ def configure(
     notify_cooldown: Duration | None = None,
     longest_retry_after: Duration | None = None,
     events: bool | str | os.PathLike[str] | None = None,
+    prometheus: bool | None = None,
     secrets: Iterable[Secret] | None = None,
 ) -> Settings:
     """Change settings of this process, and return the settings now in force. All others stay.
@@ -163,6 +166,8 @@ def configure(
         longest_retry_after: the longest wait, in seconds, if a service asks to wait.
         events: False writes no events of runs to files, a folder has them written there, and `"all"` writes those of
             calls outside of runs, too. It is also put into the environment, for child processes.
+        prometheus: True counts the events of functions that are decorated, or loaded from a pickle, from now on. It is
+            also put into the environment, for child processes. `observe.prometheus.install()` counts at once.
         secrets: texts of at least 4 characters, and compiled patterns, to redact in everything that the library writes.
             They add to the earlier ones and to the values of the variables that `RESILIENT_TASKS_SECRETS` names.
 
@@ -174,7 +179,7 @@ def configure(
             that is not installed; or one of `secrets` is too short, or neither a text nor a pattern.
     """
     global current  # noqa: PLW0603  # one set of settings per process
-    for setting, answer in (("enabled", enabled), ("channels", channels)):
+    for setting, answer in (("enabled", enabled), ("channels", channels), ("prometheus", prometheus)):
         if answer is not None and not isinstance(answer, bool):
             raise PolicyError(f"configure({setting}=...) is True or False, not {answer!r}")
     for setting, folder in (("quarantine", quarantine), ("last_good", last_good)):
@@ -196,17 +201,14 @@ def configure(
         "notify_cooldown": _seconds("notify_cooldown", notify_cooldown),
         "longest_retry_after": _seconds("longest_retry_after", longest_retry_after),
         "events": None if events is None else _place_of_events(events),
+        "prometheus": prometheus,
         "secrets": _secrets("added", current.secrets, () if secrets is None else secrets),
     }
     current = replace(current, **{name: value for name, value in changes.items() if value is not None})
-    for name, value in (
-        ("STORE", store),
-        ("INCIDENTS", incidents),
-        ("CHANNELS", channels),
-        ("EVENTS", changes["events"]),
-    ):
-        if isinstance(value, str | bool):
-            os.environ[_PREFIX + name] = value if isinstance(value, str) else str(value).lower()
+    inherited = {"STORE": store, "INCIDENTS": incidents, "CHANNELS": channels, "PROMETHEUS": prometheus}
+    for name, given in {**inherited, "EVENTS": changes["events"]}.items():
+        if isinstance(given, str | bool):
+            os.environ[_PREFIX + name] = given if isinstance(given, str) else str(given).lower()
     for listener in listeners:
         listener(current)
     return current

@@ -6,7 +6,7 @@ import functools
 import sys
 import warnings
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, Unpack, overload
 
@@ -83,6 +83,11 @@ class Plan:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "attempts", self.pipeline.most_attempts)
+
+    def __setstate__(self, state: list[Any]) -> None:
+        for part, value in zip(fields(self), state, strict=True):
+            object.__setattr__(self, part.name, value)
+        logs.install()  # in a worker, nothing may have been decorated
 
     def owned_by(self, wrapper: Callable[..., Any]) -> Callable[..., Any]:
         """Attach this plan to its wrapper, and return the wrapper."""

@@ -20,6 +20,7 @@ from typing import Any
 
 from resilient_tasks.core import home, host, settings
 from resilient_tasks.core.events import Event, bus
+from resilient_tasks.core.events.sinks import Subscription
 from resilient_tasks.core.execution import real_time as time
 from resilient_tasks.observe.journal_file import RunFile, file_name, plain_name
 
@@ -31,16 +32,19 @@ _MOST_OPEN = 32
 _files: OrderedDict[str, RunFile] = OrderedDict()
 _lock = threading.RLock()  # a signal handler may emit an event while its thread holds it
 _installed = False
+_mine: Subscription | None = None
+_lost = 0  # events that the bus did not pass on, as far as they are written
 _instead: list[Path] = []
 _reported: set[str] = set()
 
 
 def install() -> None:
     """Start writing the events of runs, unless the setting `events` is off. Cheap to call again."""
-    global _installed  # noqa: PLW0603  # once per process
+    global _installed, _mine  # noqa: PLW0603  # once per process
     if not _installed:
         _installed = True
-        bus.subscribe(write, _wants)
+        bus.subscribe(write, _wants, name="events.jsonl")
+        _mine = next(sink for sink in bus.sinks if sink.sink is write)
         atexit.register(_close_all)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=_begin_anew)
@@ -119,9 +123,18 @@ def _append(run: str, values: dict[str, Any], name: str) -> None:
             file = _files[run] = RunFile(folder() / plain_name(run))
             _close_some()
         try:
+            _count_lost(file)
             file.write(values, name)
         except OSError as problem:
             _report(file, problem)
+
+
+def _count_lost(file: RunFile) -> None:
+    """Count the events that the bus has kept from this sink while it was suspended: a disk may be slow."""
+    global _lost  # noqa: PLW0603  # of the one sink of this process
+    if _mine is not None and _mine.lost != _lost:
+        file.lose("while writing was too slow", _mine.lost - _lost)
+        _lost = _mine.lost
 
 
 def _report(file: RunFile, problem: OSError) -> None:

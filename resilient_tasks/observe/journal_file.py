@@ -113,6 +113,12 @@ class RunFile:
         if name == "run.ended" and self._left_out:
             self._note_left_out()
 
+    def lose(self, why: str, number: int) -> None:
+        """Count events that were not written."""
+        self._left_out[why] += number
+        if self._file is not None:
+            self._note_left_out()
+
     def end_process(self) -> None:
         """Append a line that says that this process ends."""
         if self._file is not None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+import warnings
 from collections.abc import Mapping, MutableMapping
 from dataclasses import fields
 from functools import cache
@@ -18,6 +19,7 @@ from typing import Any
 
 from resilient_tasks import redaction
 from resilient_tasks.core import log_records, settings
+from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.events import Event, OfLevel, bus, run_ids
 from resilient_tasks.core.first_attempts import current_call
 from resilient_tasks.observe import lines
@@ -35,9 +37,21 @@ def install() -> None:
     if not _installed:
         _installed = True
         log_records.install(LOGGER)
-        bus.subscribe(log_event, wants)
+        # Essential: with several handlers, the lines of those that work would be lost with those of one that fails.
+        bus.subscribe(log_event, wants, name="log", essential=True)
         settings.listeners.append(_write_all)
         _write_all(settings.current)
+    if settings.current.prometheus:
+        _count_in_prometheus()
+
+
+def _count_in_prometheus() -> None:
+    from resilient_tasks.observe import prometheus  # noqa: PLC0415  # only where the setting says so
+
+    try:
+        prometheus.install_if_set()
+    except PolicyError as error:  # a task goes on without metrics
+        warnings.warn(f"no metrics: {error}", stacklevel=2)
 
 
 def _write_all(now: settings.Settings) -> None:
@@ -112,12 +126,31 @@ def _structured() -> Any:
     )
 
 
-def _add_call(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> Mapping[str, Any]:
+class Ids(logging.Filter):
+    """Adds the run's ids, the operation and the attempt to records of any logger: `handler.addFilter(Ids())`.
+
+    An attribute that a record already has stays as it is. Every record passes.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Add the attributes, and let the record pass."""
+        own = vars(record)
+        for name, value in _of_here().items():
+            own.setdefault(name, value)
+        return True
+
+
+def _of_here() -> dict[str, Any]:
+    """Return the ids of the run, and the operation and attempt of the call, of the code that logs."""
     call = current_call()
     found: dict[str, Any] = {name: value for name, value in run_ids().items() if name != "url"}
     if call is not None:
         found.update(operation=call.operation, attempt=call.attempt)
-    return {**found, **line}
+    return found
+
+
+def _add_call(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> Mapping[str, Any]:
+    return {**_of_here(), **line}
 
 
 #: Names with a meaning to structlog's loggers and renderers, such as `stack` for a stack trace.

@@ -139,6 +139,7 @@ class RunReport:
             tally.warning(): 1,
             f"stores that did not answer for a while: {tally.store_lost}": tally.store_lost.total,
             **dict.fromkeys(tally.away, 1),
+            **{sentence: 1 for _, sentence in tally.sinks.values()},
         }
         return (*(text for text, count in remarks.items() if text and count), *tally.bounds(), *self._more_remarks)
 

@@ -36,6 +36,7 @@ from resilient_tasks.core.events import (
     rules_by_rows,
 )
 from resilient_tasks.core.events.attempts import place
+from resilient_tasks.core.events.sinks import SinkEvent
 from resilient_tasks.core.wording import age
 from resilient_tasks.observe.report_calls import TimeLine, brief
 from resilient_tasks.observe.report_kept import Named, Recent, Worst
@@ -120,6 +121,7 @@ class Tally:
         self.undelivered: dict[tuple[str, str], tuple[float, NotifyFailed | None]] = {}
         self.adapted: dict[str, list[float]] = {}
         self.away: list[str] = []
+        self.sinks: dict[str, tuple[float, str]] = {}
         self.store_lost: Named = Named()
         self.not_stopped: list[dict[str, Any]] = []
         self.abandoned, self.late, self.old, self.lost = Named(), Named(), Named(), Named()
@@ -417,6 +419,11 @@ class Tally:
         if len(self.away) < FAILURES:
             self.away.append(event.sentence())
 
+    def of_sink(self, event: SinkEvent) -> None:
+        before = self.sinks.get(event.sink)
+        if (before is None and len(self.sinks) < FAILURES) or (before is not None and before[0] <= event.time):
+            self.sinks[event.sink] = event.time, event.sentence()
+
     def lost_store(self, event: StoreLost) -> None:
         self.store_lost.add(f"{event.store}: {event.message}")
 
@@ -471,6 +478,7 @@ _BASES: dict[type[Event], Callable[[Tally, Any], None]] = {
     NotifySent: Tally.sent,
     ApiAway: Tally.api_away,
     StoreLost: Tally.lost_store,
+    SinkEvent: Tally.of_sink,
 }
 _COUNT: dict[type[Event], Callable[[Tally, Any], None] | None] = dict(_BASES)
 SUPPRESSED = (NotifySuppressed, NotifyKnown)

@@ -83,7 +83,10 @@ class RunLogHandler(logging.Handler):
             self._console = self._console or logs.console_handler()
             self._console.handle(record)
         elif not _repeats_final_state(record):
-            logger.log(record.levelno, "%s", _text(record), exc_info=record.exc_info)
+            # As attributes, too: an application's own handler may write JSON.
+            own = vars(record)
+            about: dict[str, Any] = {name: own[name] for name in ("operation", "attempt") if name in own}
+            logger.log(record.levelno, "%s", _text(record), exc_info=record.exc_info, extra=about)
 
 
 def _logger_of(record: logging.LogRecord) -> logging.LoggerAdapter[Any] | logging.Logger | None:
@@ -151,6 +154,8 @@ _ENGINES = {str(Path(prefect.__file__).with_name(f"{kind}_engine.py")) for kind 
 def _install_filters() -> None:
     """Add the filters to Prefect's run loggers: one record at ERROR for a failed task, the one with the traceback.
 
+    Each record has the operation and the attempt, beside the ids that Prefect adds.
+
     Prefect logs two: the error with its traceback, and the final state with the same text; for a `TimeoutError`, three.
     A flow run that fails with the same error adds one more, and an async flow two. For a resilient task, the others are
     logged at INFO, as Prefect logs the final state of a flow run.
@@ -159,6 +164,7 @@ def _install_filters() -> None:
         logger = logging.getLogger(name)
         if lower not in logger.filters:
             logger.addFilter(lower)
+            logger.addFilter(logs.Ids())
 
 
 def _lower_task_repeats(record: logging.LogRecord) -> bool:

@@ -46,6 +46,8 @@ from resilient_tasks.core.events import (
     RowsQuarantined,
     RowsWarned,
     Several,
+    SinkResumed,
+    SinkSuspended,
     StoreLost,
     StoreRegained,
     TimeoutExceeded,
@@ -229,6 +231,14 @@ SENTENCES = [
         NotifyFailed(operation="f", channel="slack", error_type="URLError", message="URLError: refused"),
         "could not notify slack: URLError: refused (given up: see resilient-tasks outbox)",
     ),
+    (
+        SinkSuspended(operation="f", sink="journal", lost=0, reason="it took 2.0 s", retry_in=30.0),
+        "sink journal is suspended for 30 s: it took 2.0 s",
+    ),
+    (
+        SinkResumed(operation="f", sink="journal", lost=1, seconds=31.04),
+        "sink journal works again after 31.0 s; 1 event lost",
+    ),
 ]
 ALL = [event for event, _ in SENTENCES]
 
@@ -335,6 +345,17 @@ def test_an_event_class_of_a_script_can_be_sent_to_another_process(monkeypatch):
     event = Spent(operation="ask", tokens=7)
     crossed = pickle.loads(cloudpickle.dumps(event))
     assert crossed.as_dict() == event.as_dict()
+
+
+def test_an_event_class_can_be_written_after_one_came_back_from_a_pickle(monkeypatch):
+    monkeypatch.setattr("resilient_tasks.core.events.event.EVENTS", {})
+    monkeypatch.setattr(Spent, "__module__", "__main__")
+    pickle.loads(cloudpickle.dumps(Spent(operation="ask", tokens=7)))
+
+    class Later(Event):
+        name = "test.later"
+
+    assert Later(operation="ask").attempt == 1
 
 
 def test_a_base_without_a_name_is_not_registered(monkeypatch):

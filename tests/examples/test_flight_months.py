@@ -343,14 +343,20 @@ def test_the_months_and_airports_that_the_api_serves_hold_the_same_rows(tmp_path
 
 
 @pytest.fixture(scope="module")
-def june(year):
+def june(year, tmp_path_factory):
     """The event file of June, what was held against its report, and the accounts."""
     run = year.june.state_details.flow_run_id
     (file,) = (year.out / "events" / str(run)).glob("*.jsonl")
-    accounts = asyncio.run(reading.gather(year.api, Recording([file]).events(), run))
-    accounts.requests = [request for request in accounts.requests if request.attempt.task.startswith("June ")]
-    for page in [page for page in accounts.corrupted if not page.startswith("June ")]:
-        del accounts.corrupted[page]
+    log = [json.loads(line) for line in (year.api / "requests.jsonl").read_text().splitlines()]
+    kept = [line for line in log if line["query"].get("month") == "6" or line["id"] == reading.CLOSING]
+    cells = [json.loads(line) for line in (year.api / "corrupted.jsonl").read_text().splitlines()]
+    folder = tmp_path_factory.mktemp("june")
+    for name, lines in (
+        ("requests", [{**line, "number": number} for number, line in enumerate(kept, 1)]),
+        ("corrupted", [cell for cell in cells if cell["month"] == 6]),
+    ):
+        (folder / f"{name}.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    accounts = asyncio.run(reading.gather(folder, Recording([file]).events(), run))
     booked = records.booked(year.registry, run)
     messages = RunReport.read(file).as_dict()["alerts"]["sent"]  # Slack got those of the other months, too
     return SimpleNamespace(

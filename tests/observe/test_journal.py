@@ -394,3 +394,13 @@ def test_counts_of_left_out_events_survive_the_closing_of_a_file(files, in_run, 
     kept = names(files()[0]).count("retry.started")
     assert 0 < kept < 60
     assert f"retry.started ×{60 - kept}" in RunReport.read(tmp_path / "runs" / RUN["flow_run_id"]).partial
+
+
+def test_events_that_the_bus_kept_back_from_a_slow_disk_are_counted(files, in_run, monkeypatch, tmp_path):
+    fail(in_run=in_run)
+    monkeypatch.setattr(journal, "_lost", journal._mine.lost - 3)
+    fail(in_run=in_run)
+    with in_run(**RUN):
+        journal.end_run(RUN, "completed")
+    partial = RunReport.read(tmp_path / "runs" / RUN["flow_run_id"]).partial
+    assert "3 events could not be kept in the files (while writing was too slow ×3)" in partial

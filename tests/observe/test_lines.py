@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from resilient_tasks import Retry, configure, resilient
 from resilient_tasks.core import log_records, settings
 from resilient_tasks.core.events import Event, FallbackUsed, NotifySent, RetryRecovered, RetryScheduled, bus
+from resilient_tasks.core.events.sinks import Subscription
 from resilient_tasks.observe import logs
 from resilient_tasks.observe.lines import Console, ForPeople
 
@@ -280,7 +281,7 @@ class TestWhatTheLogWants:
         monkeypatch.setattr(Event, "__post_init__", made.append)
         monkeypatch.setattr(logs.LOGGER, "level", logging.CRITICAL)
         logs.LOGGER.manager._clear_cache()
-        monkeypatch.setattr(bus, "sinks", ((logs.log_event, logs.wants),))
+        monkeypatch.setattr(bus, "sinks", (Subscription(logs.log_event, logs.wants),))
         assert resilient(retry=Retry(attempts=3, wait=1))(flaky(ConnectionError(), ConnectionError()))() == "done"
         assert made == []
 

@@ -26,7 +26,6 @@ from resilient_tasks.core.events.bus import (
     Bus,
     OfLevel,
     Several,
-    Sink,
     bus,
 )
 from resilient_tasks.core.events.event import (
@@ -59,6 +58,11 @@ from resilient_tasks.core.events.shared import (
     RateLimitReached,
     StoreLost,
     StoreRegained,
+)
+from resilient_tasks.core.events.sinks import (
+    Sink,
+    SinkResumed,
+    SinkSuspended,
 )
 from resilient_tasks.core.wording import counted
 
@@ -99,6 +103,8 @@ __all__ = [
     "RowsWarned",
     "Several",
     "Sink",
+    "SinkResumed",
+    "SinkSuspended",
     "StoreLost",
     "StoreRegained",
     "TimeoutExceeded",

@@ -88,8 +88,10 @@ class _Record(_Frozen):
         cls._shadow, cls.__dataclass_fields__ = made, made.__dataclass_fields__
         parts = fields(made)
         cls._names = frozenset(part.name for part in parts)
-        cls._defaults = {part.name: part.default for part in parts if part.default is not MISSING}
-        cls._made = {part.name: part.default_factory for part in parts if part.default_factory is not MISSING}
+        # By type: in a process that unpickled a subclass by value, `MISSING` is a copy in the fields of its bases.
+        missing = type(MISSING)
+        cls._defaults = {part.name: part.default for part in parts if type(part.default) is not missing}
+        cls._made = {part.name: part.default_factory for part in parts if callable(part.default_factory)}
 
     def __init__(self, **given: Any) -> None:
         values = vars(self)

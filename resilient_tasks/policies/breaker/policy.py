@@ -30,6 +30,7 @@ from resilient_tasks.policies.breaker.machine import (
     Refusal,
     Rules,
 )
+from resilient_tasks.state.listed import LISTED
 from resilient_tasks.state.states import shared, states
 
 if TYPE_CHECKING:
@@ -346,3 +347,20 @@ class _Ahead(Policy):
         breaker = self.breaker
         refusal = breaker._circuit().refusal(breaker._rules)  # noqa: SLF001  # the two are one policy
         return await proceed(call) if refusal is None else Failed(breaker._refused(call, refusal))  # noqa: SLF001
+
+
+#: The most circuits that are listed: one policy may have thousands, one for each key.
+_LISTED = 500
+
+
+def _conditions() -> list[tuple[str, str]]:
+    """Return the name and state of each circuit in the store."""
+    store = states()
+    now = store.now()
+    return [
+        (key.removeprefix(_PREFIX), Circuit.decode(store.get(key)).corrected(now).state)
+        for key in sorted(store.keys(_PREFIX))[:_LISTED]
+    ]
+
+
+LISTED["breaker"] = _conditions
