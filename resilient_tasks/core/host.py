@@ -45,6 +45,10 @@ class Host:
         """Return the ids and names of the run (`flow_run_id`, `task_run_id`, ...), and its `url`; empty outside."""
         return {}
 
+    def in_run(self) -> bool:
+        """Return whether this code is part of a run: quicker than `run()`, where many calls ask."""
+        return bool(self.run())
+
     def flow(self) -> Flow:
         """Return the flow."""
         return Flow()

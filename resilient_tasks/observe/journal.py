@@ -19,7 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from resilient_tasks.core import home, host, settings
-from resilient_tasks.core.events import Event, bus
+from resilient_tasks.core.events import (
+    Event,
+    RetryMultiplied,
+    RetryRecovered,
+    RetryScheduled,
+    RetryStarted,
+    bus,
+)
 from resilient_tasks.core.events.sinks import Subscription
 from resilient_tasks.core.execution import real_time as time
 from resilient_tasks.observe.journal_file import RunFile, file_name, plain_name
@@ -72,9 +79,16 @@ def use_folder(path: str | os.PathLike[str]) -> Iterator[None]:
         _instead.remove(Path(path).absolute())
 
 
-def _wants(_: type[Event]) -> bool:
-    place = settings.current.events
-    return bool(place) and (place == "all" or host.current is not host.NONE)
+#: Events whose listeners slow a retry down: outside of runs, this sink wants none. Others also come from threads that
+#: send alerts about a run.
+_OF_ATTEMPTS = frozenset((RetryMultiplied, RetryRecovered, RetryScheduled, RetryStarted))
+
+
+def _wants(event: type[Event]) -> bool:
+    place, orchestrator = settings.current.events, host.current
+    if place == "all":
+        return True
+    return bool(place) and orchestrator is not host.NONE and (event not in _OF_ATTEMPTS or orchestrator.in_run())
 
 
 def write(event: Event) -> None:

@@ -43,6 +43,9 @@ class PrefectHost(Host):
             found["url"] = f"{base}/runs/{kind}-run/{run_id}"
         return found
 
+    def in_run(self) -> bool:
+        return TaskRunContext.get() is not None or FlowRunContext.get() is not None
+
     def flow(self) -> host.Flow:
         flow, task = FlowRunContext.get(), TaskRunContext.get()
         tags: set[str] = set()

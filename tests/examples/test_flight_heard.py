@@ -17,7 +17,12 @@ from resilient_tasks.core.host import Host, use_host
 from resilient_tasks.observe import journal
 journal.install()
 run = {"flow_run_id": "f", "task_run": "January page 1"}
-with use_host(Host()):
+
+class InRun(Host):
+    def run(self):
+        return run
+
+with use_host(InRun()):
     for attempt in (2, 4):
         about = {"operation": "fetch_page", "call": "there", "attempts": 8, "run": run}
         events.bus.emit(events.RetryStarted(attempt=attempt, time=attempt, **about))
@@ -29,7 +34,7 @@ def out(tmp_path, own_settings, monkeypatch, in_run):
     monkeypatch.setenv("RESILIENT_TASKS_EVENTS", "")
     own_settings(events=tmp_path / "events")
     journal.install()
-    with in_run():
+    with in_run(flow_run_id="of the test"):
         yield tmp_path
 
 

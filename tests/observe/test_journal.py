@@ -12,7 +12,7 @@ import pytest
 
 from resilient_tasks import Fallback, PolicyError, Retry, RunReport, resilient
 from resilient_tasks.core import settings
-from resilient_tasks.core.events import ChaosInjected, RetryStarted, bus
+from resilient_tasks.core.events import ChaosInjected, NotifySent, RetryStarted, bus
 from resilient_tasks.core.settings import Settings
 from resilient_tasks.observe import journal, journal_file, journal_room
 from resilient_tasks.observe.journal_read import known_runs
@@ -404,3 +404,17 @@ def test_events_that_the_bus_kept_back_from_a_slow_disk_are_counted(files, in_ru
         journal.end_run(RUN, "completed")
     partial = RunReport.read(tmp_path / "runs" / RUN["flow_run_id"]).partial
     assert "3 events could not be kept in the files (while writing was too slow ×3)" in partial
+
+
+def test_outside_of_a_run_it_does_not_listen_to_attempts_but_to_alerts_about_one(files, in_run):
+    with in_run():
+        assert [journal._wants(event) for event in (RetryStarted, NotifySent)] == [False, True]
+    with in_run(**RUN):
+        assert journal._wants(RetryStarted)
+    assert not journal._wants(NotifySent) or journal.host.current is not journal.host.NONE
+
+
+def test_an_alert_sent_by_a_thread_is_written_to_the_run_that_it_is_about(files, in_run):
+    with in_run():
+        bus.emit(NotifySent(operation="f", channel="slack", run=RUN))
+    assert names(files()[0]) == ["file.begun", "notify.sent"]
