@@ -24,15 +24,18 @@ from resilient_tasks.decorators.keywords import (
     PolicyOptions,
     arranged,
     build,
+    expanded,
     is_stand_in,
     settled,
     slots_given,
     slots_of,
+    without_keywords,
 )
 from resilient_tasks.observe import logs
 
 if TYPE_CHECKING:
     from resilient_tasks.core.events import Sink
+    from resilient_tasks.decorators.named import Named
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -68,6 +71,8 @@ class Plan:
         is_async: whether calling the function returns a coroutine, as far as can be known beforehand.
         more: the slots of the policies in `policies=`.
         attempts: the largest number of attempts of one call; 0 if unlimited.
+        named: the policy of `policy=`, without its keywords: those are in the pipeline, so a worker process that gets
+            this plan needs no file.
         owner: the callable that this plan belongs to. `functools.wraps` copies attributes, so a foreign wrapper has the
             plan of the function that it wraps; only the owner itself may be merged with.
     """
@@ -79,6 +84,7 @@ class Plan:
     is_async: bool
     more: frozenset[str] = frozenset()
     attempts: int = field(init=False)
+    named: Named | None = None
     owner: object = None
 
     def __post_init__(self) -> None:
@@ -127,6 +133,7 @@ def resilient(fn: Callable[..., Any] | None = None, /, **options: Unpack[PolicyO
             - `single_flight=True` or `SingleFlight(...)`: concurrent calls with equal arguments share one attempt.
             - `notify=Slack(channel="#ml-alerts")`, several channels, or `Notify(...)`: the channels to alert.
             - `policies=[...]` or a `Pipeline`: further policies.
+            - `policy="flights-api"`: the policies of a table in `pyproject.toml` or `resilient_tasks.toml`.
             - `idempotent=True`: doing the work twice does no harm.
 
     Raises:
@@ -164,18 +171,19 @@ def make_plan(fn: Callable[..., Any], options: PolicyOptions, decorator: str = "
     misuse.refuse_unknown(options, KEYWORDS, decorator=decorator)
     if type(fn) is not FunctionType:
         misuse.refuse_object(fn, decorator)
-    options = settled(options)
+    options, named = expanded(settled(options))
     inner = plan_of(fn)
     idempotent = _idempotent(options, otherwise=False)
     pipeline = build(options)
     more = slots_given(options)
     if inner is not None:
         fn, idempotent, more = inner.fn, idempotent or inner.idempotent, more | inner.more
+        named = named or inner.named
         pipeline = arranged((*pipeline.policies, *inner.pipeline.policies))
     _check(pipeline, fn, idempotent=idempotent, by_prefect=decorator != "resilient")
     if pipeline.policies:
         _load_failure_modules()
-    plan = Plan(fn, pipeline, idempotent, operation_of(fn), callables.is_async(fn), more)
+    plan = Plan(fn, pipeline, idempotent, operation_of(fn), callables.is_async(fn), more, without_keywords(named))
     _warn_of_abandoned_attempts(plan)
     return plan
 
@@ -212,16 +220,20 @@ def _check(pipeline: Pipeline, fn: Callable[..., Any], *, idempotent: bool, by_p
 def replaced(plan: Plan, options: PolicyOptions) -> Plan:
     """Return `plan` with the policies of `options` in place of those in the same slots.
 
-    A keyword that is None removes its policy; `policies=None` removes those given with `policies=`.
+    A keyword that is None removes its policy; `policies=None` removes those given with `policies=`. `policy=` replaces
+    the policies that an earlier `policy=` gave.
 
     Raises:
         PolicyError: the options are contradictory.
     """
-    options = settled(options)
+    by_name = "policy" in options
+    options, named = expanded(settled(options))
     new = build(options).policies
     gone = {policy.slot for policy in new}.union(*(slots_of(name) for name, value in options.items() if value is None))
     if "policies" in options and not options["policies"]:
         gone |= plan.more
+    if by_name and plan.named is not None:
+        gone |= plan.named.slots
     kept = [policy for policy in plan.pipeline.policies if policy.slot not in gone]
     if "validate output" in gone:
         kept = [policy.checked_by() if is_stand_in(policy) else policy for policy in kept]
@@ -229,7 +241,8 @@ def replaced(plan: Plan, options: PolicyOptions) -> Plan:
     idempotent = _idempotent(options, otherwise=plan.idempotent)
     _check(pipeline, plan.fn, idempotent=idempotent, by_prefect=True)
     more = plan.more - gone | slots_given(options)
-    return replace(plan, pipeline=pipeline, idempotent=idempotent, more=more, owner=None)
+    named = without_keywords(named) if by_name else plan.named
+    return replace(plan, pipeline=pipeline, idempotent=idempotent, more=more, named=named, owner=None)
 
 
 def plan_of(fn: object) -> Plan | None:

@@ -162,6 +162,7 @@ def resilient_flow(fn: Callable[..., Any] | None = None, /, **options: Unpack[Fl
             - `single_flight=True` or `SingleFlight(...)`: concurrent calls with equal arguments share one attempt.
             - `notify=Slack(channel="#ml-alerts")`, several channels, or `Notify(...)`: where to send alerts.
             - `policies=[...]` or a `Pipeline`: further policies.
+            - `policy="flights-api"`: the policies of a table in `pyproject.toml` or `resilient_tasks.toml`.
             - `idempotent=True`: doing the work twice does no harm.
             - `on_unobserved="fail"` (the default), `"warn"` or `"ignore"`, as in Prefect: how a run ends if a submitted
               task failed and the flow did not check its future.

@@ -300,6 +300,7 @@ def resilient_task(fn: Callable[..., Any] | None = None, /, **options: Unpack[Ta
             - `single_flight=True` or `SingleFlight(...)`: concurrent calls with equal arguments share one attempt.
             - `notify=Slack(channel="#ml-alerts")`, several channels, or `Notify(...)`: where to send alerts.
             - `policies=[...]` or a `Pipeline`: further policies.
+            - `policy="flights-api"`: the policies of a table in `pyproject.toml` or `resilient_tasks.toml`.
             - `idempotent=True`: doing the work twice does no harm.
 
     Raises:
