@@ -136,3 +136,15 @@ def test_a_name_that_no_call_has_used_is_reported(run):
 def test_open_takes_a_time_with_its_unit(run, time, code):
     found, _, err = run("open", "flights-api", "--for", time)
     assert (found, "--for takes a time such as 90, 10m, 2h or 1d" in err) == (code, code == 2)
+
+
+def test_list_marks_the_circuits_that_refuse_nothing(run):
+    watched = resilient(breaker=CircuitBreaker("watched", failures=1, enforce=False))(fetch.__wrapped__)
+    watched.outcome(ConnectionError())
+    assert watched("still called") == "still called"
+    _, out, _ = run("list")
+    assert "open (shadow: refuses nothing)" in out
+    assert [each["shadow"] for each in json.loads(run("list", "--json")[1])] == [True]
+    enforced = resilient(breaker=CircuitBreaker("watched", failures=1))(fetch.__wrapped__)
+    assert isinstance(enforced.outcome("not called").error, CircuitOpen)
+    assert [each["shadow"] for each in json.loads(run("list", "--json")[1])] == [False]

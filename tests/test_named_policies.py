@@ -291,7 +291,7 @@ def test_policy_takes_a_name(given):
 
 
 def test_a_name_for_policies_is_refused_with_policy():
-    with pytest.raises(PolicyError, match="write policy='api' for one by name"):
+    with pytest.raises(PolicyError, match="write policy='api' for the policy of that name"):
         resilient(policies="api")(lambda: 1)
 
 

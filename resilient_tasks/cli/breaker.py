@@ -105,13 +105,17 @@ def _print(circuits: Sequence[CircuitStatus], options: argparse.Namespace) -> in
         return DONE
     head = ("name", "state", "why", "tried again in s", "calls", "failures", "slow", "probes")
     rows = [
-        (each.name, each.state, each.reason, _seconds(each), each.calls, each.failures, each.slow, each.probes)
+        (each.name, _state(each), each.reason, _seconds(each), each.calls, each.failures, each.slow, each.probes)
         for each in circuits
     ]
     print_table(head, rows)
     if not rows:
         say("no circuits")
     return DONE
+
+
+def _state(circuit: CircuitStatus) -> str:
+    return f"{circuit.state} (shadow: refuses nothing)" if circuit.shadow else circuit.state
 
 
 def _seconds(circuit: CircuitStatus) -> str:

@@ -242,7 +242,7 @@ def _adapted(parts: list[Policy], seen: Mapping[str, Any]) -> list[Policy]:
     flight, deadline, breaker = (_ours(keyword, seen) for keyword in ("single_flight", "deadline", "breaker"))
     if flight is not None:
         parts[parts.index(flight)] = flight.within(deadline.seconds if deadline is not None else NEVER)
-    if breaker is not None and ("rate limit" in seen or "bulkhead" in seen):
+    if breaker is not None and breaker.enforce and ("rate limit" in seen or "bulkhead" in seen):
         parts.append(breaker.ahead())
     if "fallback" in seen and "validate output" in seen and is_stand_in(fallback := seen["fallback"]):
         _no_stand_in_for_a_split(parts)

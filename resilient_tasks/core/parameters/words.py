@@ -22,7 +22,7 @@ _OTHERS: Mapping[str, str] = {
     " max_seconds s value delay per interval",
     "timeout": "timeout_seconds timeout_s time_out time_limit attempt_timeout seconds",
     "deadline": "max_time total_timeout overall_timeout stop_after_delay stop_max_delay give_up_after",
-    "enforce": "mode method how kill process",
+    "enforce": "mode method how kill process shadow dry_run metrics_only report_only",
     # a breaker
     "failures": "threshold failure_threshold fail_max max_failures error_threshold failure_count trip_after attempts"
     " max_errors",

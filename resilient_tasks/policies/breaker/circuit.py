@@ -166,7 +166,7 @@ class SharedCircuit:
         def step(circuit: Circuit, now: float) -> tuple[Circuit, Admission | Refusal]:
             if pending.calls:
                 circuit = circuit.record(rules, now, Admission(generation), NO_RESULT, pending)
-            return circuit.admit(rules, now, probe)
+            return circuit.used_by(rules).admit(rules, now, probe)
 
         return self.update(step, call.emit)
 
@@ -191,7 +191,11 @@ class SharedCircuit:
         pending = self._take_pending()
         self._last_success = clock.now()
         self._flush_after = self._last_success + settings.current.store_staleness
-        self.update(lambda circuit, now: (circuit.record(rules, now, admission, result, pending), None), call.emit)
+
+        def step(circuit: Circuit, now: float) -> tuple[Circuit, None]:
+            return circuit.used_by(rules).record(rules, now, admission, result, pending), None
+
+        self.update(step, call.emit)
 
     def _record_cached(self, rules: Rules, generation: int) -> bool:
         """Record a quick success without a request to the store, and return whether that was possible."""
@@ -320,13 +324,14 @@ def _ttl(done: _Update[Any]) -> float | None:
 
 def _emit_change(emit: Emit, name: str, done: _Update[Any]) -> None:
     after = done.after
+    common = {"breaker": name, "reason": after.reason, "shadow": after.shadow}
     if after.state == "closed":
-        emit(BreakerClosed, breaker=name, reason=after.reason, seconds=done.now - done.before.closed_until)
+        emit(BreakerClosed, **common, seconds=done.now - done.before.closed_until)
     elif after.state == "half_open":
-        emit(BreakerHalfOpened, breaker=name, reason=after.reason)
+        emit(BreakerHalfOpened, **common)
     else:
         open_for = None if after.state == "isolated" else after.open_for
-        emit(BreakerOpened, breaker=name, reason=after.reason, open_for=open_for)
+        emit(BreakerOpened, **common, open_for=open_for)
 
 
 def emit_event(event: type[Event], **details: Any) -> None:

@@ -35,6 +35,7 @@ class Rules:
         open_for: seconds that it stays open the first time; doubles each time that a probe fails.
         open_at_most: the most seconds that it stays open.
         probes: calls let through while it is half open; it closes when all succeed.
+        shadow: no call is refused: the circuit only shows which ones would be.
     """
 
     failures: int | None
@@ -46,6 +47,7 @@ class Rules:
     open_for: float
     open_at_most: float
     probes: int
+    shadow: bool = False
 
     @property
     def empty_window(self) -> Window:
@@ -122,6 +124,7 @@ class Circuit:
         probes: running probes, and the time at which each one counts as lost.
         passed: number of probes that have succeeded.
         reason: why it changed to this state.
+        shadow: whether the last policy that changed it refuses no calls.
     """
 
     state: CircuitState = "closed"
@@ -134,6 +137,7 @@ class Circuit:
     probes: Mapping[str, float] = field(default_factory=dict)
     passed: int = 0
     reason: str = ""
+    shadow: bool = False
 
     @classmethod
     def decode(cls, encoded: bytes | None) -> Circuit:
@@ -142,7 +146,8 @@ class Circuit:
             return cls()
         try:
             found: dict[str, Any] = loads(encoded)
-            return cls(**{**found, "window": window_from(found["window"])})
+            known = {name: found[name] for name in cls.__slots__ if name in found}
+            return cls(**{**known, "window": window_from(found["window"])})
         except (ValueError, TypeError, LookupError):
             return cls()
 
@@ -150,6 +155,8 @@ class Circuit:
         """Return the circuit as JSON, which people can read in the store."""
         found = {name: getattr(self, name) for name in self.__slots__}
         found.update(window=self.window.as_json(), probes=dict(self.probes))
+        if not self.shadow:  # older versions of this library do not know it
+            del found["shadow"]
         return dumps(found)
 
     def corrected(self, now: float) -> Circuit:
@@ -166,6 +173,10 @@ class Circuit:
             probes={name: min(ends, longest) for name, ends in self.probes.items()},
             window=window,
         )
+
+    def used_by(self, rules: Rules) -> Circuit:
+        """Return the circuit, marked by whether these rules refuse calls."""
+        return self if self.shadow is rules.shadow else replace(self, shadow=rules.shadow)
 
     def retry_in(self, now: float) -> float | None:
         """Return the seconds until a call may be admitted, or None if that does not depend on time."""

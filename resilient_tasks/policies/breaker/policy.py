@@ -12,6 +12,7 @@ from resilient_tasks.core.call import Call, Permit, running
 from resilient_tasks.core.classification.kinds import RETRIED_BY_DEFAULT
 from resilient_tasks.core.classification.matching import On, matcher
 from resilient_tasks.core.errors import CircuitOpen, PolicyError, PredicateError
+from resilient_tasks.core.events import BreakerWouldRefuse
 from resilient_tasks.core.execution import clock
 from resilient_tasks.core.failures import status_of
 from resilient_tasks.core.keys import keys
@@ -53,6 +54,7 @@ class CircuitStatus:
         failures: failed calls in its window; if only consecutive failures count, the present run of them.
         slow: slow calls in its window.
         probes: running probes.
+        shadow: whether its breakers have `enforce=False`, so that it refuses no calls.
     """
 
     name: str
@@ -63,6 +65,7 @@ class CircuitStatus:
     failures: int
     slow: int
     probes: int
+    shadow: bool = False
 
 
 @answering('CircuitBreaker("flights-api", failures=5)', "failures", "open_for")
@@ -87,6 +90,8 @@ class CircuitBreaker(keys.Keyed, Policy):
         last: measure rates over this many last calls instead of the last `window` seconds.
         open_at_most: the maximum of `open_for`, in seconds.
         on: which errors count as failures: kinds, exception types, predicates. Default: TRANSIENT, THROTTLED, TIMEOUT.
+        enforce: False measures only (shadow mode): the circuit opens and closes, and no call is refused. Calls that
+            would have been refused emit `breaker.would_refuse`.
 
     Durations are seconds, a text such as `"30s"` or `"5 min"`, or a `timedelta`.
 
@@ -112,6 +117,7 @@ class CircuitBreaker(keys.Keyed, Policy):
     last: int | None = None
     open_at_most: Seconds = field(default=durations.default(120))
     on: On | None = None
+    enforce: bool = True
     _key: str = field(init=False, repr=False)
     _rules: Rules = field(init=False, repr=False)
     _fails: Callable[[Exception], bool] = field(init=False, repr=False)
@@ -129,6 +135,7 @@ class CircuitBreaker(keys.Keyed, Policy):
         if self.last is not None and self.last < self.min_calls and (self.failures is None or self.slow is not None):
             msg = f"CircuitBreaker(last={self.last}) never holds min_calls={self.min_calls} calls: lower min_calls"
             raise PolicyError(msg)
+        checks.enforced(self.enforce, "CircuitBreaker(enforce=...)")
         rules = Rules(
             failures=self.failures,
             failure_rate=self.failure_rate,
@@ -139,6 +146,7 @@ class CircuitBreaker(keys.Keyed, Policy):
             open_for=self.open_for,
             open_at_most=self.open_at_most,
             probes=self.probes,
+            shadow=not self.enforce,
         )
         object.__setattr__(self, "_key", "" if self.is_keyed else f"{_PREFIX}{self.name}")
         object.__setattr__(self, "_rules", rules)
@@ -151,7 +159,8 @@ class CircuitBreaker(keys.Keyed, Policy):
 
     def describe(self) -> str:
         when = f"{self.failures} failures in a row" if self.failures else f"{self.failure_rate:.0%} of calls failing"
-        return f"breaker: {self.title}, opens for {self.open_for:g} s at {when}"
+        shadow = "" if self.enforce else "; shadow: refuses nothing"
+        return f"breaker: {self.title}, opens for {self.open_for:g} s at {when}{shadow}"
 
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
         if self.is_keyed:
@@ -161,7 +170,10 @@ class CircuitBreaker(keys.Keyed, Policy):
         permit = call.work.take_permit(self._key)
         admission = permit.data if permit else circuit.admit(self._rules, call)
         if isinstance(admission, Refusal):
-            return Failed(self._refused(call, admission))
+            if self.enforce:
+                return Failed(self._refused(call, admission))
+            call.emit(BreakerWouldRefuse, breaker=self.title, state=admission.state)
+            return await proceed(call)
         began = clock.now() if admission.began is None else admission.began
         result = NO_RESULT  # if the call is cancelled
         try:
@@ -225,6 +237,7 @@ class CircuitBreaker(keys.Keyed, Policy):
             failures=failures if calls else circuit.consecutive_failures,
             slow=slow,
             probes=len(circuit.probes),
+            shadow=circuit.shadow or not self.enforce,
         )
 
     def open(self, seconds: Duration | None = None, *, key: keys.Answer | None = None) -> None:

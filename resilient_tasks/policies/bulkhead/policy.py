@@ -42,6 +42,8 @@ class Bulkhead(keys.Keyed, Policy):
         limit: concurrent calls.
         queue: calls that may wait for a slot, in order of arrival. Further calls, and those whose deadline comes while
             they wait, fail with `BulkheadFull`, which is not retried by default.
+        enforce: False measures only (shadow mode): no call waits or is refused. Calls that find no free slot emit
+            `bulkhead.rejected` with `shadow`, and are not counted.
 
     An abandoned attempt (see `Timeout`) keeps its slot until it really ends. The slots of a dead process are free again
     after half a minute.
@@ -57,6 +59,7 @@ class Bulkhead(keys.Keyed, Policy):
     limit: int
     _: KW_ONLY
     queue: int = 0
+    enforce: bool = True
     _key: str = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -65,6 +68,7 @@ class Bulkhead(keys.Keyed, Policy):
         if type(self.queue) is not int or self.queue < 0:
             msg = f"Bulkhead(queue) is the number of calls that may wait, 0 or more, not {self.queue!r}"
             raise PolicyError(msg)
+        checks.enforced(self.enforce, "Bulkhead(enforce=...)")
         object.__setattr__(self, "_key", "" if self.is_keyed else f"{_PREFIX}{self.name}")
 
     def check(self, fn: Callable[..., Any]) -> None:
@@ -73,7 +77,8 @@ class Bulkhead(keys.Keyed, Policy):
 
     def describe(self) -> str:
         queue = f", {self.queue} more may wait" if self.queue else ""
-        return f"bulkhead: {self.title}, {number_of(self.limit, 'call')} at once{queue}"
+        shadow = "" if self.enforce else "; shadow: refuses nothing"
+        return f"bulkhead: {self.title}, {number_of(self.limit, 'call')} at once{queue}{shadow}"
 
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
         if self.is_keyed:
@@ -81,8 +86,10 @@ class Bulkhead(keys.Keyed, Policy):
         if call.work.take_permit(self._key) is not None:
             return await proceed(call)  # `at_once` has permitted this attempt, which has released its slot
         slots: HeldSlots = states().view(self._key, HeldSlots)
-        reason = await self._enter(call, slots)
-        if reason:
+        if not self.enforce and slots.request("", self.limit, 0, keep=True) != "taken":
+            self._emit_full(call, slots, "this call would wait" if self.queue else "there is no queue")
+            return await proceed(call)
+        if self.enforce and (reason := await self._enter(call, slots)):
             return self._full(call, slots, reason)
         try:
             outcome = await proceed(call)
@@ -136,9 +143,13 @@ class Bulkhead(keys.Keyed, Policy):
 
     def _full(self, call: Call, slots: HeldSlots, reason: str) -> Failed:
         queued = slots.waiting
-        call.emit(BulkheadRejected, bulkhead=self.title, limit=self.limit, queued=queued, reason=reason)
+        self._emit_full(call, slots, reason)
         full = f"bulkhead {self.title} is full ({number_of(self.limit, 'call')} at once, {queued} waiting)"
         return Failed(BulkheadFull(f"{full}: {call.operation} was not called; {reason}"))
+
+    def _emit_full(self, call: Call, slots: HeldSlots, reason: str) -> None:
+        details = {"bulkhead": self.title, "limit": self.limit, "queued": slots.waiting, "reason": reason}
+        call.emit(BulkheadRejected, **details, shadow=not self.enforce)
 
     def _named(self, name: str) -> Self:
         return keys.changed(self, name=name, _key=_PREFIX + name)

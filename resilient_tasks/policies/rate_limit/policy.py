@@ -48,6 +48,8 @@ class RateLimit(keys.Keyed, Policy):
             average.
         wait: the longest wait of a call, in seconds or written as `per` is; True for as long as its deadline allows,
             False to refuse at once.
+        enforce: False measures only (shadow mode): no call waits or is refused. Calls beyond the limit emit
+            `rate.limited` with `shadow`, and are not counted by it.
 
     Each attempt of a retry counts. A refused call fails with `RateLimited`, which is not retried by default.
 
@@ -63,13 +65,21 @@ class RateLimit(keys.Keyed, Policy):
     per: float
     burst: int | None = field(default=None, kw_only=True)
     wait: float | bool = field(default=True, kw_only=True)
+    enforce: bool = field(default=True, kw_only=True)
     _key: str = field(init=False, repr=False)
     _rate: Rate = field(init=False, repr=False)
 
     if TYPE_CHECKING:
 
         def __init__(
-            self, name: keys.Name, calls: int, per: Duration, *, burst: int | None = None, wait: Duration | bool = True
+            self,
+            name: keys.Name,
+            calls: int,
+            per: Duration,
+            *,
+            burst: int | None = None,
+            wait: Duration | bool = True,
+            enforce: bool = True,
         ) -> None: ...
 
     def __post_init__(self) -> None:
@@ -86,6 +96,7 @@ class RateLimit(keys.Keyed, Policy):
             raise PolicyError(msg)
         if not isinstance(self.wait, bool):
             durations.settle(self, "wait")
+        checks.enforced(self.enforce, "RateLimit(enforce=...)")
         rate = (
             SlidingWindow(self.calls, self.per) if self.burst is None else TokenBucket(self.calls, self.per, self.burst)
         )
@@ -98,7 +109,8 @@ class RateLimit(keys.Keyed, Policy):
 
     def describe(self) -> str:
         burst = "" if self.burst is None else f", up to {self.burst} at once"
-        return f"rate limit: {self.title}, {number_of(self.calls, 'call')} in {self.per:g} s{burst}"
+        shadow = "" if self.enforce else "; shadow: delays and refuses nothing"
+        return f"rate limit: {self.title}, {number_of(self.calls, 'call')} in {self.per:g} s{burst}{shadow}"
 
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
         if self.is_keyed:
@@ -107,6 +119,13 @@ class RateLimit(keys.Keyed, Policy):
             return await proceed(call)  # `at_once` has permitted this attempt, which has been counted
         patience = min(self._patience, call.remaining())
         limit: SharedRate = states().view(self._key, SharedRate)
+        if not self.enforce:
+            # Calls that do not wait reserve no time in the future: it would recede without end.
+            reservation = limit.reserve(self._rate, 0.0)
+            if not reservation.granted:
+                refused = reservation.wait > patience
+                call.emit(RateLimitReached, limit=self.title, refused=refused, delay=reservation.wait, shadow=True)
+            return await proceed(call)
         reservation = limit.reserve(self._rate, patience)
         if not reservation.granted:
             call.emit(RateLimitReached, limit=self.title, refused=True, delay=reservation.wait)
