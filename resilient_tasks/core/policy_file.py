@@ -134,14 +134,18 @@ def _value(text: str) -> Any:
     """Return a variable's value: as TOML or JSON would read it, otherwise its text."""
     if "\n" in text or "#" in text:
         return text
-    for read in (lambda: tomllib.loads(f"value = {text}")["value"], lambda: json.loads(text)):
+    for read in (_as_toml, json.loads):
         try:
-            value = read()
+            value = read(text)
         except ValueError:
             continue
         if isinstance(value, bool | int | float | str | list | dict):
             return value
     return text
+
+
+def _as_toml(text: str) -> Any:
+    return tomllib.loads(f"value = {text}")["value"]
 
 
 # The file.

@@ -127,6 +127,15 @@ def _parse(name: str, text: str, form: type) -> bool | float | str | tuple[str, 
     return text
 
 
+def from_environment_again() -> Settings:
+    """Return the settings as the environment gives them now, and change nothing.
+
+    Raises:
+        PolicyError: a variable has a wrong value.
+    """
+    return _from_environment()
+
+
 #: The settings in force. Read it at call time, never at import.
 current: Settings = _from_environment()
 redaction.configure(lambda: current.secrets, ResilienceError)
