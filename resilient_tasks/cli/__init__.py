@@ -1,4 +1,4 @@
-"""The command line: `resilient-tasks demo | quarantine | breaker | outbox | alerts | doctor ...`.
+"""The command line: `resilient-tasks demo | quarantine | breaker | limit | outbox | alerts | doctor ...`.
 
 Exit codes: 0 success (of a replay: all rows are released); 1 some rows or messages still wait, or `doctor` found a
 problem; 2 the command cannot be run.
@@ -10,12 +10,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from resilient_tasks.cli import alerts, breaker, demo, doctor, outbox, quarantine
+from resilient_tasks.cli import alerts, breaker, demo, doctor, limit, outbox, quarantine
 from resilient_tasks.cli.printing import REFUSED, UsageError
 from resilient_tasks.core.shown import for_terminal
 from resilient_tasks.redaction.text import redact
 
-_GROUPS = (demo, quarantine, breaker, outbox, alerts, doctor)
+_GROUPS = (demo, quarantine, breaker, limit, outbox, alerts, doctor)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -31,6 +31,7 @@ from resilient_tasks.policies.breaker.machine import (
     Refusal,
     Rules,
 )
+from resilient_tasks.state import changing
 from resilient_tasks.state.listed import LISTED
 from resilient_tasks.state.states import shared, states
 
@@ -39,6 +40,10 @@ if TYPE_CHECKING:
 
 #: The prefix of circuits in the store.
 _PREFIX = "breaker/"
+#: The numbers that can be changed while workers run.
+NUMBERS = (
+    *("failures", "failure_rate", "window", "min_calls", "open_for", "open_at_most", "probes", "slow_rate", "last"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,9 @@ class CircuitStatus:
         slow: slow calls in its window.
         probes: running probes.
         shadow: whether its breakers have `enforce=False`, so that it refuses no calls.
+        numbers: numbers in place of those of the code, see `set_numbers`.
+        changed_by: who changed them last.
+        changed_at: when, in unix seconds.
     """
 
     name: str
@@ -66,6 +74,9 @@ class CircuitStatus:
     slow: int
     probes: int
     shadow: bool = False
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    changed_by: str = ""
+    changed_at: float | None = None
 
 
 @answering('CircuitBreaker("flights-api", failures=5)', "failures", "open_for")
@@ -238,6 +249,9 @@ class CircuitBreaker(keys.Keyed, Policy):
             slow=slow,
             probes=len(circuit.probes),
             shadow=circuit.shadow or not self.enforce,
+            numbers={} if circuit.changes is None else circuit.changes.numbers,
+            changed_by="" if circuit.changes is None else circuit.changes.by,
+            changed_at=None if circuit.changes is None else circuit.changes.at,
         )
 
     def open(self, seconds: Duration | None = None, *, key: keys.Answer | None = None) -> None:
@@ -252,6 +266,32 @@ class CircuitBreaker(keys.Keyed, Policy):
     def close(self, *, key: keys.Answer | None = None) -> None:
         """Close the circuit by hand."""
         self._change(key, lambda circuit, now: circuit.closed(now, BY_HAND))
+
+    def set_numbers(self, *, key: keys.Answer | None = None, by: str | None = None, **numbers: Duration) -> None:
+        """Change numbers of the circuit while workers run, in place of those that any code gives.
+
+        The numbers are kept in the store, with those that were set earlier, and outlive restarts. Every process uses
+        them once it reads the circuit again, within `configure(store_staleness=...)`. `open_for` applies from the next
+        time that the circuit opens.
+
+        Args:
+            key: of the circuit, if the breaker's name is a key function.
+            by: who changes them, for `status`; default: this user and machine.
+            **numbers: `failures`, `failure_rate`, `window`, `min_calls`, `open_for`, `open_at_most`, `probes`,
+                `slow_rate` or `last`.
+
+        Raises:
+            PolicyError: a number is unknown or out of range.
+        """
+        changing.check_names(numbers, NUMBERS, "a breaker")
+        checked = CircuitBreaker("numbers", **{"min_calls": 1, **numbers})  # type: ignore[arg-type]  # it checks them
+        new = {name: getattr(checked, name) for name in numbers}
+        who = by or changing.this_user()
+        self._change(key, lambda circuit, _: circuit.renumbered(changing.merged(circuit.changes, new, who)))
+
+    def reset_numbers(self, *, key: keys.Answer | None = None) -> None:
+        """Use the numbers of the code again."""
+        self._change(key, lambda circuit, _: circuit.renumbered(None))
 
     @staticmethod
     def names() -> list[str]:
@@ -270,6 +310,7 @@ class CircuitBreaker(keys.Keyed, Policy):
     def _change(self, key: keys.Answer | None, step: Callable[[Circuit, float], Circuit]) -> None:
         circuit: SharedCircuit = states().view(self._store_key(key), SharedCircuit)
         circuit.update(lambda found, now: (step(found, now), None), emit_event)
+        changing.close_doors(states())
 
     def _named(self, name: str) -> Self:
         return keys.changed(self, name=name, _key=_PREFIX + name)

@@ -16,7 +16,10 @@ from resilient_tasks.core.parameters import checks
 from resilient_tasks.core.parameters.arguments import answering
 from resilient_tasks.core.pipeline import Policy
 from resilient_tasks.core.wording import number_of
+from resilient_tasks.policies.bulkhead.machine import Slots
 from resilient_tasks.policies.bulkhead.slots import HeldSlots, SlotsDoor
+from resilient_tasks.state import changing
+from resilient_tasks.state.changes import Changes
 from resilient_tasks.state.states import shared, states
 
 if TYPE_CHECKING:
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
 
 #: The prefix of bulkheads in the store.
 _PREFIX = "bulkhead/"
+#: The numbers that can be changed while workers run.
+NUMBERS = ("limit", "queue")
 #: Seconds after which a waiting call polls, first and at most, and the factor by which they grow: with a quarter more
 #: each time, it spends at most a quarter of its wait beside a free slot.
 _FIRST_POLL, _MAX_POLL, _GROWTH = 0.005, 0.1, 1.25
@@ -144,12 +149,62 @@ class Bulkhead(keys.Keyed, Policy):
     def _full(self, call: Call, slots: HeldSlots, reason: str) -> Failed:
         queued = slots.waiting
         self._emit_full(call, slots, reason)
-        full = f"bulkhead {self.title} is full ({number_of(self.limit, 'call')} at once, {queued} waiting)"
+        full = f"bulkhead {self.title} is full ({number_of(self._limit_in(slots), 'call')} at once, {queued} waiting)"
         return Failed(BulkheadFull(f"{full}: {call.operation} was not called; {reason}"))
 
     def _emit_full(self, call: Call, slots: HeldSlots, reason: str) -> None:
-        details = {"bulkhead": self.title, "limit": self.limit, "queued": slots.waiting, "reason": reason}
+        limit = self._limit_in(slots)
+        details = {"bulkhead": self.title, "limit": limit, "queued": slots.waiting, "reason": reason}
         call.emit(BulkheadRejected, **details, shadow=not self.enforce)
+
+    def _limit_in(self, slots: HeldSlots) -> int:
+        return self.limit if slots.changes is None else int(slots.changes.numbers.get("limit", self.limit))
+
+    def set_numbers(self, *, key: keys.Answer | None = None, by: str | None = None, **numbers: int) -> None:
+        """Change numbers of the bulkhead while workers run, in place of those that any code gives.
+
+        They are kept in the store, with those that were set earlier, and outlive restarts. Every process uses them from
+        the next time that it asks the store. With a lower limit, calls that are running keep their slots.
+
+        Args:
+            key: of the bulkhead, if the policy's name is a key function.
+            by: who changes them, for `changes`; default: this user and machine.
+            **numbers: `limit` or `queue`.
+
+        Raises:
+            PolicyError: a number is unknown or out of range.
+        """
+        changing.check_names(numbers, NUMBERS, "a bulkhead")
+        checked = Bulkhead("numbers", **{"limit": 1, **numbers})
+        new = {name: getattr(checked, name) for name in numbers}
+        who = by or changing.this_user()
+        self._renumber(key, lambda before: changing.merged(before, new, who))
+
+    def reset_numbers(self, *, key: keys.Answer | None = None) -> None:
+        """Use the numbers of the code again."""
+        self._renumber(key, lambda _: None)
+
+    def changes(self, *, key: keys.Answer | None = None) -> Changes | None:
+        """Return the changed numbers, and who changed them when; None if the code's numbers are in force."""
+        return Slots.decode(states().get(self._store_key(key)), states().now()).changes
+
+    @staticmethod
+    def names() -> list[str]:
+        """Return the names of all bulkheads in the store that were used lately, or have changed numbers."""
+        return sorted(key.removeprefix(_PREFIX) for key in states().keys(_PREFIX))
+
+    def _renumber(self, key: keys.Answer | None, change: Callable[[Changes | None], Changes | None]) -> None:
+        slots: HeldSlots = states().view(self._store_key(key), HeldSlots)
+        slots.renumber(change)
+        changing.close_doors(states())
+
+    def _store_key(self, key: keys.Answer | None) -> str:
+        if key is not None:
+            return f"{_PREFIX}{self.for_key(key).name}"
+        if self.is_keyed:
+            msg = 'this policy has slots for each key: give one, as in bulkhead.changes(key="api.example.com")'
+            raise PolicyError(msg)
+        return self._key
 
     def _named(self, name: str) -> Self:
         return keys.changed(self, name=name, _key=_PREFIX + name)
