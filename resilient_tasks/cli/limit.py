@@ -97,7 +97,8 @@ def _kind_of(numbers: dict[str, float | str]) -> _Kind:
     if unknown:
         meant = words.did_you_mean(unknown[0], every).replace("=", "")
         there = joined([f"{', '.join(kind.numbers)} of a {kind.title}" for kind in _KINDS])
-        raise UsageError(f"A limit has no number {unknown[0]!r}{meant or ':'} there are {there}.")
+        there = f"{'There' if meant else 'there'} are {there}"
+        raise UsageError(f"A limit has no number {unknown[0]!r}{meant or ':'} {there}.")
     if len(kinds) > 1:
         raise UsageError("A rate limit has calls, per and burst, and a bulkhead limit and queue: set them one by one.")
     return kinds[0]

@@ -45,7 +45,8 @@ def check_names(given: Collection[str], known: tuple[str, ...], where: str) -> N
     for name in given:
         if name not in known:
             meant = words.did_you_mean(name, known).replace("=", "")
-            raise PolicyError(f"{where} has no number {name!r}{meant or ':'} there are {', '.join(known)}")
+            there = f"{'There' if meant else 'there'} are {', '.join(known)}"
+            raise PolicyError(f"{where} has no number {name!r}{meant or ':'} {there}")
 
 
 def close_doors(states: States) -> None:

@@ -181,7 +181,8 @@ class RateLimit(keys.Keyed, Policy):
             PolicyError: a number is unknown or out of range.
         """
         changing.check_names(numbers, NUMBERS, "a rate limit")
-        checked = RateLimit("numbers", **{"calls": 1, "per": 1, **numbers})  # type: ignore[arg-type]  # it checks them
+        # With a bucket, any number of calls is right: `_agreed` knows whether there is one.
+        checked = RateLimit("numbers", **{"calls": 1, "per": 1, "burst": 1, **numbers})  # type: ignore[arg-type]  # it checks them
         new = {name: getattr(checked, name) for name in numbers}
         who = by or changing.this_user()
         self._renumber(key, lambda before: _agreed(changing.merged(before, new, who)))
