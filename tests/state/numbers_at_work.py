@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import os
+import time
+from pathlib import Path
+
 from sharing import PATIENT
 
-from resilient_tasks import Bulkhead, CircuitBreaker, RateLimit, resilient
+from resilient_tasks import Bulkhead, BulkheadFull, CircuitBreaker, RateLimit, resilient
 from resilient_tasks.core import settings
 from resilient_tasks.state.states import shared, states
 
@@ -43,7 +48,28 @@ def limited(name, calls):
     return sum(getattr(fetch.outcome(), "value", 0) for _ in range(calls))
 
 
+@functools.cache
+def _held(name):
+    @resilient(bulkhead=Bulkhead(name, 4))
+    def hold(folder=None):
+        if folder is not None:
+            Path(folder, f"held by {os.getpid()}").touch()
+            until = time.monotonic() + 30
+            while not Path(folder, "end").exists() and time.monotonic() < until:
+                time.sleep(0.005)
+        return 1
+
+    return hold  # one function: from its second call on, it may reuse a slot that this process keeps
+
+
 def slots(name, calls):
     """Make calls one after the other in a bulkhead of 4; return how many found a slot."""
-    fetch = resilient(bulkhead=Bulkhead(name, 4))(lambda: 1)
-    return sum(getattr(fetch.outcome(), "value", 0) for _ in range(calls))
+    return sum(hold_a_slot(name, None) for _ in range(calls))
+
+
+def hold_a_slot(name, folder):
+    """Hold a slot until the file `end` is in the folder; return 1, or 0 if there was none."""
+    try:
+        return _held(name)(folder)  # not `outcome`, which always asks the store
+    except BulkheadFull:
+        return 0

@@ -1,6 +1,7 @@
 """Numbers that one process changes are used by all others, on every shared store, and outlive a restart."""
 
 import itertools
+import time
 
 import numbers_at_work as work
 import pytest
@@ -25,6 +26,14 @@ def name(store_url, share, worker_pool):
 def each(worker_pool):
     """`each(work.failures, name, 2)` has three workers do it, one after the other."""
     return lambda what, *given: [worker_pool.one(number, what, *given) for number in range(3)]
+
+
+def wait_for(workers, folder):
+    """Wait until this many workers hold a slot."""
+    until = time.monotonic() + 30
+    while len(list(folder.glob("held by *"))) < workers:
+        assert time.monotonic() < until
+        time.sleep(0.005)
 
 
 def test_workers_that_have_used_a_circuit_use_its_new_numbers(name, each):
@@ -54,12 +63,24 @@ def test_workers_that_keep_a_slot_give_it_up_if_there_are_fewer(name, each):
     assert hold(lambda: each(work.slots, name, 2))() == [2, 2, 2]
 
 
-def test_this_process_gives_up_a_slot_that_it_keeps_too(name):
-    fetch = resilient(bulkhead=Bulkhead(name, 4))(lambda: 1)
-    inner = resilient(bulkhead=Bulkhead(name, 4))(fetch.outcome)
-    assert inner().value == 1
+def test_slots_that_workers_keep_count_towards_a_lower_limit(name, each, worker_pool, tmp_path):
+    assert each(work.slots, name, 3) == [3, 3, 3]
+    Bulkhead(name, 4).set_numbers(limit=2)
+    worker_pool.submit([0, 1], work.hold_a_slot, name, tmp_path)
+    wait_for(2, tmp_path)
+    assert worker_pool.one(2, work.slots, name, 1) == 0
+    (tmp_path / "end").touch()
+    assert worker_pool.results([0, 1]) == [1, 1]
+
+
+def test_this_process_looks_again_before_it_reuses_a_slot_that_it_keeps(name, worker_pool, tmp_path):
+    worker_pool.submit([0], work.hold_a_slot, name, tmp_path)
+    wait_for(1, tmp_path)
+    assert work.slots(name, 3) == 3
     Bulkhead(name, 4).set_numbers(limit=1)
-    assert type(inner().error).__name__ == "BulkheadFull"
+    assert work.slots(name, 1) == 0
+    (tmp_path / "end").touch()
+    assert worker_pool.results([0]) == [1]
 
 
 def test_numbers_outlive_the_processes_that_use_them(name, each, store_url):
