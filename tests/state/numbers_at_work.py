@@ -1,4 +1,4 @@
-"""What workers do while somebody changes numbers; run by `WorkerPool`."""
+"""What workers do while numbers are changed; run by `WorkerPool`."""
 
 from __future__ import annotations
 
