@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
+from typing import Any
 
 from resilient_tasks.cli.printing import UsageError, check_store
 from resilient_tasks.core import settings
@@ -16,13 +17,13 @@ def add_numbers(parser: argparse.ArgumentParser, example: str) -> None:
     parser.add_argument("--by", metavar="NAME", help="who changes it, for the lists; default: this user and machine")
 
 
-def numbers_in(words: list[str]) -> dict[str, float | str]:
+def numbers_in(words: list[str]) -> dict[str, Any]:
     """Return the numbers of `open_for=10m failures=5`.
 
     Raises:
         UsageError: a word has another form, or a number is given twice.
     """
-    found: dict[str, float | str] = {}
+    found: dict[str, Any] = {}
     for word in words:
         name, equals, text = word.partition("=")
         name = name.strip().replace("-", "_")

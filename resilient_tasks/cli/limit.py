@@ -89,7 +89,7 @@ def _reset(options: argparse.Namespace) -> int:
     return _print([each for each in _limits() if each.name == options.name], options)
 
 
-def _kind_of(numbers: dict[str, float | str]) -> _Kind:
+def _kind_of(numbers: dict[str, Any]) -> _Kind:
     """Return the kind of limit that has these numbers."""
     kinds = [kind for kind in _KINDS if any(name in kind.numbers for name in numbers)]
     unknown = [name for name in numbers if all(name not in kind.numbers for kind in _KINDS)]

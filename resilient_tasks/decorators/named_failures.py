@@ -7,7 +7,7 @@ import difflib
 from importlib import import_module
 from typing import Any
 
-import resilient_tasks
+from resilient_tasks.core import errors
 from resilient_tasks.core.classification.kinds import Kind
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.failures import describe
@@ -42,7 +42,7 @@ def _named(name: str) -> Kind | type[Exception]:
 
 def _ours(name: str) -> Any:
     """Return an error of this library."""
-    return getattr(resilient_tasks, name) if name in resilient_tasks.__all__ else None
+    return None if name.startswith("_") else getattr(errors, name, None)
 
 
 def _imported(name: str) -> Any:

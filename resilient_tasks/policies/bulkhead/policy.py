@@ -175,7 +175,7 @@ class Bulkhead(keys.Keyed, Policy):
             PolicyError: a number is unknown or out of range.
         """
         changing.check_names(numbers, NUMBERS, "a bulkhead")
-        checked = Bulkhead("numbers", **{"limit": 1, **numbers})
+        checked = Bulkhead("numbers", **{"limit": 1, **numbers})  # type: ignore[arg-type]  # it checks them
         new = {name: getattr(checked, name) for name in numbers}
         who = by or changing.this_user()
         self._renumber(key, lambda before: changing.merged(before, new, who))

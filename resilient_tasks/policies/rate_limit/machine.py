@@ -29,10 +29,11 @@ class Numbers(NamedTuple):
 
     def changed(self, changes: Changes | None) -> Numbers:
         """Return these numbers with those that were changed while workers run."""
-        return self if changes is None else self._replace(**changes.numbers)
+        numbers: dict[str, Any] = {} if changes is None else {**changes.numbers}
+        return self._replace(**numbers) if numbers else self
 
     @property
-    def rate(self) -> Rate:
+    def rate(self) -> SlidingWindow | TokenBucket:
         """The rule of these numbers."""
         if self.burst is None:
             return SlidingWindow(int(self.calls), self.per)
