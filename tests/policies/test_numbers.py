@@ -415,6 +415,16 @@ for machine in (Circuits, Rates, Bulkheads):
 TestCircuits, TestRates, TestBulkheads = Circuits.TestCase, Rates.TestCase, Bulkheads.TestCase
 
 
+def test_numbers_that_only_a_newer_version_knows_change_nothing():
+    newer = changed({"invented": 3})
+    rules = CircuitBreaker("c", failures=2)._rules
+    assert rules.changed(newer) == rules
+    assert Numbers(3, 10.0).changed(newer) == Numbers(3, 10.0)
+    slots = Slots()
+    slots.changes = newer
+    assert (slots.limit_of(2), slots.places_of(1)) == (2, 1)
+
+
 @pytest.mark.parametrize("broken", [b"\x05\x00\x00\x00", b"12345678\x08\x00\x00\x00", b"abcd\xff\xff\xff\xff"])
 def test_times_with_broken_changes_are_none(broken):
     assert Times.decode(broken).in_order() == []

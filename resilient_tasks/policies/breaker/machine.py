@@ -68,7 +68,8 @@ class Rules:
 
     def changed(self, changes: Changes) -> Rules:
         """Return these rules with the numbers that were changed while workers run."""
-        numbers: dict[str, Any] = {**changes.numbers}
+        # A newer version of this library may have set others.
+        numbers: dict[str, Any] = {name: value for name, value in changes.numbers.items() if name in _NUMBERS}
         if self.slow_rate is None:  # slow calls are not counted
             numbers.pop("slow_rate", None)
         rules = replace(self, **numbers)
@@ -79,6 +80,10 @@ class Rules:
     def use_window(self) -> bool:
         """Whether the window is used: successes need not be recorded if only consecutive failures count."""
         return self.failures is None or self.slow_rate is not None
+
+
+#: The rules that can be changed while workers run.
+_NUMBERS = frozenset(Rules.__slots__) - {"shadow"}
 
 
 class Admission(NamedTuple):

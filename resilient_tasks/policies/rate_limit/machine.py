@@ -29,7 +29,9 @@ class Numbers(NamedTuple):
 
     def changed(self, changes: Changes | None) -> Numbers:
         """Return these numbers with those that were changed while workers run."""
-        numbers: dict[str, Any] = {} if changes is None else {**changes.numbers}
+        given = {} if changes is None else changes.numbers
+        # A newer version of this library may have set others.
+        numbers: dict[str, Any] = {name: value for name, value in given.items() if name in self._fields}
         return self._replace(**numbers) if numbers else self
 
     @property
