@@ -89,7 +89,7 @@ def test_the_doctor_creates_nothing(doctor, here):
         ("fastapi", "0.156.0", "its server does not start from 0.155 on"),
         ("sqlalchemy", "2.1.0", "Prefect's schedules never fire"),
         ("pyarrow", "12.0.0", "a time in a zone"),
-        ("httpx", "0.1", "this package was not made for it"),
+        ("rich", "1.0", "this package was not made for it"),
     ],
 )
 def test_a_version_that_is_known_to_clash_is_a_problem(doctor, monkeypatch, name, version, part):

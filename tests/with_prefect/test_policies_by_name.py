@@ -19,7 +19,7 @@ def slots(task):
     return [policy.slot for policy in task.plan.pipeline.policies]
 
 
-def test_a_task_takes_its_policies_from_the_file(own, history, resilient_prefect):
+def test_a_task_takes_its_policies_from_the_file(own, resilient_prefect):
     calls = []
 
     @resilient_task(policy="api")
