@@ -12,6 +12,7 @@ from resilient_tasks.core.execution import clock
 from resilient_tasks.core.parameters import words
 from resilient_tasks.state.changes import Changes
 from resilient_tasks.state.client import States
+from resilient_tasks.state.failover import StoreUnavailable
 
 #: The longest text that names who has changed numbers.
 _LONGEST = 100
@@ -49,7 +50,21 @@ def check_names(given: Collection[str], known: tuple[str, ...], where: str) -> N
             raise PolicyError(f"{where} has no number {name!r}{meant or ':'} {there}")
 
 
-def close_doors(states: States) -> None:
-    """Have every call of this process look at its state again, if that is in memory: fast paths have copied numbers."""
-    if states.memory is not None:
+def settle(states: States, wanted: Mapping[str, float] | None, found: Changes | None) -> None:
+    """Make sure that changed numbers are in the store, and have every call of this process look at its state again.
+
+    Args:
+        states: where they are kept.
+        wanted: the numbers that were set; None: they were reset.
+        found: the changes, as they were read again.
+
+    Raises:
+        StoreUnavailable: the store was away or busy, so they are not there.
+    """
+    there = {} if found is None else found.numbers
+    is_there = not there if wanted is None else wanted.items() <= there.items()
+    if not is_there or not states.is_available:
+        msg = f"{states.name} does not answer, or is busy: the numbers are as before. Try again"
+        raise StoreUnavailable(msg)
+    if states.memory is not None:  # fast paths have copied numbers
         settings.renew()

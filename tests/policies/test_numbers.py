@@ -218,6 +218,41 @@ def test_numbers_of_an_unused_state_are_kept(clock):
     assert CircuitBreaker("c").status().numbers == {"failures": 2}
 
 
+class Away(MemoryStore):
+    """A store that stops answering."""
+
+    gone = False
+
+    def get(self, key):
+        if self.gone:
+            raise OSError("away")
+        return super().get(key)
+
+    def swap(self, key, old, new, *, ttl=None):
+        if self.gone:
+            raise OSError("away")
+        return super().swap(key, old, new, ttl=ttl)
+
+    def connect(self):
+        if self.gone:
+            raise OSError("away")
+
+
+@pytest.mark.parametrize(
+    ("policy", "numbers"),
+    [(CircuitBreaker("a"), {"failures": 2}), (RateLimit("a", 1, 1), {"calls": 2}), (Bulkhead("a", 1), {"limit": 2})],
+    ids=["breaker", "rate", "bulkhead"],
+)
+def test_numbers_that_a_store_did_not_take_are_an_error(policy, numbers):
+    with use_store(Away()) as states:
+        policy.set_numbers(**numbers)
+        states._store.gone = True
+        with pytest.raises(ConnectionError, match="the numbers are as before"):
+            policy.set_numbers(**numbers)
+        with pytest.raises(ConnectionError, match="the numbers are as before"):
+            policy.reset_numbers()
+
+
 # What is refused.
 
 

@@ -235,9 +235,8 @@ class CircuitBreaker(keys.Keyed, Policy):
         Args:
             key: of the circuit, if the breaker's name is a key function.
         """
-        store_key, store = self._store_key(key), states()
-        now = store.now()
-        circuit = Circuit.decode(store.get(store_key)).corrected(now)
+        store_key, now = self._store_key(key), states().now()
+        circuit = self._found(key).corrected(now)
         calls, failures, slow = circuit.window.totals(now)
         return CircuitStatus(
             name=store_key.removeprefix(_PREFIX),
@@ -282,16 +281,23 @@ class CircuitBreaker(keys.Keyed, Policy):
 
         Raises:
             PolicyError: a number is unknown or out of range.
+            ConnectionError: the store does not answer.
         """
         changing.check_names(numbers, NUMBERS, "a breaker")
         checked = CircuitBreaker("numbers", **{"min_calls": 1, **numbers})  # type: ignore[arg-type]  # it checks them
         new = {name: getattr(checked, name) for name in numbers}
         who = by or changing.this_user()
         self._change(key, lambda circuit, _: circuit.renumbered(changing.merged(circuit.changes, new, who)))
+        changing.settle(states(), new, self._found(key).changes)
 
     def reset_numbers(self, *, key: keys.Answer | None = None) -> None:
-        """Use the numbers of the code again."""
+        """Use the numbers of the code again.
+
+        Raises:
+            ConnectionError: the store does not answer.
+        """
         self._change(key, lambda circuit, _: circuit.renumbered(None))
+        changing.settle(states(), None, self._found(key).changes)
 
     @staticmethod
     def names() -> list[str]:
@@ -307,10 +313,13 @@ class CircuitBreaker(keys.Keyed, Policy):
             raise PolicyError(msg)
         return self._key
 
+    def _found(self, key: keys.Answer | None) -> Circuit:
+        """Return the circuit, read from the store."""
+        return Circuit.decode(states().get(self._store_key(key)))
+
     def _change(self, key: keys.Answer | None, step: Callable[[Circuit, float], Circuit]) -> None:
         circuit: SharedCircuit = states().view(self._store_key(key), SharedCircuit)
         circuit.update(lambda found, now: (step(found, now), None), emit_event)
-        changing.close_doors(states())
 
     def _named(self, name: str) -> Self:
         return keys.changed(self, name=name, _key=_PREFIX + name)

@@ -173,16 +173,23 @@ class Bulkhead(keys.Keyed, Policy):
 
         Raises:
             PolicyError: a number is unknown or out of range.
+            ConnectionError: the store does not answer.
         """
         changing.check_names(numbers, NUMBERS, "a bulkhead")
         checked = Bulkhead("numbers", **{"limit": 1, **numbers})  # type: ignore[arg-type]  # it checks them
         new = {name: getattr(checked, name) for name in numbers}
         who = by or changing.this_user()
         self._renumber(key, lambda before: changing.merged(before, new, who))
+        changing.settle(states(), new, self.changes(key=key))
 
     def reset_numbers(self, *, key: keys.Answer | None = None) -> None:
-        """Use the numbers of the code again."""
+        """Use the numbers of the code again.
+
+        Raises:
+            ConnectionError: the store does not answer.
+        """
         self._renumber(key, lambda _: None)
+        changing.settle(states(), None, self.changes(key=key))
 
     def changes(self, *, key: keys.Answer | None = None) -> Changes | None:
         """Return the changed numbers, and who changed them when; None if the code's numbers are in force."""
@@ -196,7 +203,6 @@ class Bulkhead(keys.Keyed, Policy):
     def _renumber(self, key: keys.Answer | None, change: Callable[[Changes | None], Changes | None]) -> None:
         slots: HeldSlots = states().view(self._store_key(key), HeldSlots)
         slots.renumber(change)
-        changing.close_doors(states())
 
     def _store_key(self, key: keys.Answer | None) -> str:
         if key is not None:

@@ -179,6 +179,7 @@ class RateLimit(keys.Keyed, Policy):
 
         Raises:
             PolicyError: a number is unknown or out of range.
+            ConnectionError: the store does not answer.
         """
         changing.check_names(numbers, NUMBERS, "a rate limit")
         # With a bucket, any number of calls is right: `_agreed` knows whether there is one.
@@ -186,10 +187,16 @@ class RateLimit(keys.Keyed, Policy):
         new = {name: getattr(checked, name) for name in numbers}
         who = by or changing.this_user()
         self._renumber(key, lambda before: _agreed(changing.merged(before, new, who)))
+        changing.settle(states(), new, self.changes(key=key))
 
     def reset_numbers(self, *, key: keys.Answer | None = None) -> None:
-        """Use the numbers of the code again."""
+        """Use the numbers of the code again.
+
+        Raises:
+            ConnectionError: the store does not answer.
+        """
         self._renumber(key, lambda _: None)
+        changing.settle(states(), None, self.changes(key=key))
 
     def changes(self, *, key: keys.Answer | None = None) -> Changes | None:
         """Return the changed numbers, and who changed them when; None if the code's numbers are in force."""
@@ -203,7 +210,6 @@ class RateLimit(keys.Keyed, Policy):
     def _renumber(self, key: keys.Answer | None, change: Callable[[Changes | None], Changes | None]) -> None:
         limit: SharedRate = states().view(self._store_key(key), SharedRate)
         limit.renumber(change)
-        changing.close_doors(states())
 
     def _store_key(self, key: keys.Answer | None) -> str:
         if key is not None:
