@@ -190,6 +190,12 @@ def test_the_environment_names_a_file_of_any_name(write, here, monkeypatch, head
     assert policies()["retry"].attempts == 9
 
 
+def test_a_project_without_a_table_that_the_environment_names_is_refused_with_the_table(write, monkeypatch):
+    write("[project]\nname = 'other'\n")
+    monkeypatch.setenv(policy_file.CONFIG, "pyproject.toml")
+    assert "has no policy 'api': write the table [tool.resilient_tasks.policies.api]" in refusal()
+
+
 def test_a_file_that_has_changed_is_read_again(write):
     write("retry = 5")
     assert policies()["retry"].attempts == 5

@@ -57,7 +57,7 @@ def found() -> Tables | None:
         path = Path(named).expanduser().absolute()
         if not path.is_file():
             raise PolicyError(f"{CONFIG}={named} names no file: {path} does not exist. Correct it, or unset it")
-        return _tables(path) or Tables(path, "policies", {})
+        return _tables(path) or Tables(path, "tool.resilient_tasks.policies", {})
     here = Path.cwd()
     for folder in (here, *here.parents):
         both = [tables for name in (_OWN, _PROJECT) if (tables := _tables(folder / name)) is not None]
