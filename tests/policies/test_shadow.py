@@ -219,3 +219,21 @@ def test_a_circuit_of_a_newer_version_is_read_by_the_fields_that_are_known():
 
 def test_a_circuit_that_enforces_is_written_as_older_versions_read_it():
     assert b"shadow" not in Circuit().encode()
+
+
+def test_metrics_count_what_would_have_been_refused_apart_from_what_was():
+    from resilient_tasks.core.events import BreakerWouldRefuse, BulkheadRejected, RateLimitReached
+    from resilient_tasks.observe.measures import Measures
+
+    def names_of(event):
+        return [each.name for each in Measures().of(event)]
+
+    full = {"operation": "f", "bulkhead": "b", "limit": 1, "queued": 0, "reason": "there is no queue"}
+    late = {"operation": "f", "limit": "api", "refused": False, "delay": 3.0}
+    for event in (
+        BreakerWouldRefuse(operation="f", breaker="api", state="open"),
+        RateLimitReached(**late, shadow=True),
+        BulkheadRejected(**full, shadow=True),
+    ):
+        assert names_of(event) == ["events_total", "shadow_refusals_total"]
+    assert "shadow_refusals_total" not in names_of(RateLimitReached(**late)) + names_of(BulkheadRejected(**full))
