@@ -127,10 +127,17 @@ Outcome: TypeAlias = Ok[T_co] | Degraded[T_co] | Failed
 PAUSE = object()
 
 
+#: Called when a pipeline pauses: restores the caller's context, and returns what is called when it goes on.
+leave_context: Callable[[], Callable[[], None]] | None = None
+
+
 @types.coroutine
 def pause() -> Generator[object, None, None]:
     """Suspend the pipeline until the caller awaits the `Rest` that its driver returns."""
+    go_on = None if leave_context is None else leave_context()
     yield PAUSE
+    if go_on is not None:
+        go_on()
 
 
 class Rest(Generic[T]):

@@ -62,7 +62,7 @@ class Settings:
 
 
 #: Variables with our prefix that are not settings.
-_MORE_VARIABLES = ("HOME",)
+_MORE_VARIABLES = ("HOME", "OTEL")
 #: Settings that may be 0 seconds.
 _ZERO = ("store_staleness", "notify_cooldown", "longest_retry_after")
 
