@@ -23,7 +23,7 @@ from resilient_tasks.core import events, host, settings
 from resilient_tasks.core.call import Work
 from resilient_tasks.core.host import Check, Host, Loop, Results
 from resilient_tasks.observe import lines, logs, otel
-from resilient_tasks.prefect import outages, undocumented
+from resilient_tasks.prefect import outages, run_spans, undocumented
 
 
 class PrefectHost(Host):
@@ -228,6 +228,7 @@ def connect() -> None:
     import prefect.main  # noqa: F401, PLC0415  # its models and logs, needed to run a task but not to import one
 
     _install_filters()
+    run_spans.complete()
     outages.install()
     if not any(isinstance(handler, RunLogHandler) for handler in logs.LOGGER.handlers):
         logs.LOGGER.addHandler(RunLogHandler())

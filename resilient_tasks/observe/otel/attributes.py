@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import traceback
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
@@ -43,16 +44,17 @@ def _plain(value: Any) -> str | bool | int | float:
 
 
 def record_exception(span: Span, error: BaseException) -> None:
-    """Add the event `exception` for a redacted copy of `error`: its traceback, without local variables.
+    """Add the event `exception` for a redacted copy of `error`: its text and its traceback, without local variables.
 
-    It is never marked as an error of the span: the caller knows whether it is one.
+    It does not make the span an error.
     """
     try:
         copy = redaction.exceptions.redacted(error, chain=True) or redaction.exceptions.presentable(error) or error
-        span.record_exception(copy)
+        lines = "".join(traceback.format_exception(copy))
+        texts = {"exception.message": safely.text(copy), "exception.stacktrace": lines}
+        span.record_exception(copy, {name: for_terminal(redaction.text.redact(text)) for name, text in texts.items()})
     except Exception:  # an error that cannot be formatted
-        named = {"exception.type": type(error).__qualname__, "exception.message": status_text(error)}
-        span.add_event("exception", named)
+        span.add_event("exception", {"exception.type": type(error).__qualname__, "exception.message": status_text(error)})
 
 
 def status_text(error: BaseException) -> str:
