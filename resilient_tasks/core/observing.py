@@ -17,13 +17,11 @@ from resilient_tasks.core.outcome import Outcome
 
 
 class Observer(Protocol):
-    """Sees calls and attempts begin and end, in the thread and context in which they do.
+    """Sees calls and attempts begin and end, in the thread and context in which they do."""
 
-    Attributes:
-        carrier_class: of what `carrier` returns; it can be imported in another process.
-    """
-
-    carrier_class: type[Carrier]
+    @property
+    def carrier_class(self) -> type[Carrier]:
+        """The class of what `carrier` returns; it can be imported in another process."""
 
     def begin(self, call: Call, *, in_steps: bool = False) -> None:
         """Note that a call begins; with `in_steps`, that of a generator, whose one attempt begins, too."""

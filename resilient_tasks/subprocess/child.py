@@ -20,7 +20,6 @@ from resilient_tasks.core.parameters import callables
 from resilient_tasks.subprocess import environment, log_forwarding, process_tree, serialization
 from resilient_tasks.subprocess.channel import Channel, EndedError, Incoming, Message, Piece
 
-
 _NO_CONTEXT = contextlib.nullcontext()
 
 

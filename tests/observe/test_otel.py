@@ -61,7 +61,7 @@ class TestACall:
 
     def test_one_that_recovered_is_no_error_and_its_failed_attempts_are(self, drive, traced, resilient_clock):
         drive(failing(ConnectionError("refused")), retry=2)()
-        call, first, second = traced.spans
+        _, first, second = traced.spans
         assert [outcome_of(span) for span in traced.spans] == ["recovered", "failed", "ok"]
         statuses = [span.status.status_code for span in traced.spans]
         assert statuses == [StatusCode.UNSET, StatusCode.ERROR, StatusCode.UNSET]
@@ -90,7 +90,9 @@ class TestACall:
         inner = resilient(retry=2)(lambda: 1)
         drive(around, retry=2)()
         outer, attempt, request, call, innermost = traced.spans
-        assert all(is_below(*pair) for pair in ((attempt, outer), (request, attempt), (call, request), (innermost, call)))
+        assert all(
+            is_below(*pair) for pair in ((attempt, outer), (request, attempt), (call, request), (innermost, call))
+        )
 
     def test_the_current_span_is_the_same_after_it_as_before(self, traced):
         with traced.tracer.start_as_current_span("around") as around:
@@ -159,7 +161,7 @@ class TestACall:
 class TestAnAttempt:
     def test_one_whose_result_was_rejected_has_failed(self, drive, traced, resilient_clock):
         drive(lambda: None, retry=Retry(attempts=2, wait=1, on_result=lambda value: value is None)).outcome()
-        call, *attempts = traced.spans
+        _, *attempts = traced.spans
         assert [outcome_of(span) for span in traced.spans] == ["failed"] * 3
         assert {attempt.attributes["error.type"] for attempt in attempts} == {ResultRejected.__name__}
 
@@ -182,7 +184,7 @@ class TestAnAttempt:
         worker = threading.Thread(target=stuck.outcome)
         worker.start()
         worker.join()
-        call, attempt = traced.spans
+        _, attempt = traced.spans
         assert not ended.is_set()
         assert outcome_of(attempt) == "abandoned"
         assert attempt.attributes["thread.name"].startswith("resilient:")
@@ -313,7 +315,9 @@ def test_the_attempt_of_a_plain_function_lasts_until_its_awaitable_was_awaited(t
         with traced.tracer.start_as_current_span("inside"):
             return 7
 
-    plain = resilient(retry=2)(lambda: really())
+    @resilient(retry=2)
+    def plain():
+        return really()
 
     async def main():
         with traced.tracer.start_as_current_span("before") as before:
@@ -324,7 +328,7 @@ def test_the_attempt_of_a_plain_function_lasts_until_its_awaitable_was_awaited(t
             assert trace.get_current_span() is meanwhile
 
     asyncio.run(main())
-    before, call, attempt, meanwhile, inside = traced.spans
+    before, call, attempt, _, inside = traced.spans
     assert is_below(call, before)
     assert is_below(inside, attempt)
     assert is_below(attempt, call)
@@ -338,7 +342,9 @@ def test_an_event_of_no_call_is_on_the_current_span(traced):
 
 
 @given(
-    st.recursive(st.lists(st.booleans(), max_size=3), lambda inner: st.lists(st.booleans() | inner, max_size=3), max_leaves=12)
+    st.recursive(
+        st.lists(st.booleans(), max_size=3), lambda inner: st.lists(st.booleans() | inner, max_size=3), max_leaves=12
+    )
 )
 def test_spans_form_the_tree_of_the_calls_and_each_is_ended_once(script):
     """A call's script says which attempts fail, and, nested, which calls an attempt makes first."""

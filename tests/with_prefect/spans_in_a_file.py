@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 from opentelemetry import trace
@@ -45,7 +46,9 @@ class Spans:
 
     def of_run(self, kind, name):
         """Return the one span of Prefect's for a run of a task or flow."""
-        [found] = [span for span in self.all if span["attributes"].get("prefect.run.type") == kind and name in span["name"]]
+        [found] = [
+            span for span in self.all if span["attributes"].get("prefect.run.type") == kind and name in span["name"]
+        ]
         return found
 
     def below(self, span):
@@ -66,3 +69,22 @@ def status_of(span):
 
 def events_of(span):
     return [event["name"] for event in span["events"]]
+
+
+def drawn(spans, span):
+    """Draw the tree below a span: names, status, and events except those of Prefect's states."""
+    lines = list(_lines(spans, span))
+    width = max(len(line) for line, _ in lines)
+    return [f"{line:{width}}   {status_of(span):5}  {_ours(span)}".rstrip() for line, span in lines]
+
+
+def _lines(spans, span, before="", inside=""):
+    yield before + re.sub(r"-[0-9a-f]{3}$", "", span["name"]), span
+    below = sorted(spans.below(span), key=lambda other: other["start_time"])
+    for other in below:
+        branch, further = ("└── ", "    ") if other is below[-1] else ("├── ", "│   ")
+        yield from _lines(spans, other, inside + branch, inside + further)
+
+
+def _ours(span):
+    return " ".join(name for name in events_of(span) if "." in name or name == "exception")

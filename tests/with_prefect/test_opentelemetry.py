@@ -18,7 +18,7 @@ HERE = str(Path(__file__).parent)
 sys.path.insert(0, HERE)  # the processes of a pool import the tasks from this process's path
 import spans_in_a_file  # noqa: E402  # needs that path
 import traced_tasks  # noqa: E402  # as above
-from spans_in_a_file import Spans, events_of, id_of, status_of, trace_of  # noqa: E402  # as above
+from spans_in_a_file import Spans, drawn, events_of, id_of, status_of, trace_of  # noqa: E402  # as above
 
 
 def dask():
@@ -67,11 +67,11 @@ def ran(request, traced, tmp_path_factory):
             found.fresh, found.child = traced_tasks.recovers(str(folder)), traced_tasks.works_in_a_child()
             traced_tasks.degrades()
             traced_tasks.is_too_slow.outcome()
-        else:
-            asked = traced_tasks.recovers.submit(str(folder)), traced_tasks.works_in_a_child.submit()
+        else:  # one after the other, so that the order of the spans is the same
+            found.fresh = traced_tasks.recovers.submit(str(folder)).result()
+            found.child = traced_tasks.works_in_a_child.submit().result()
             for task in (traced_tasks.degrades, traced_tasks.is_too_slow):
                 outcome_of(task.submit())
-            found.fresh, found.child = (future.result() for future in asked)
 
     around()
     found.spans = Spans()
@@ -141,3 +141,8 @@ def test_the_span_of_a_task_run_that_timed_out_is_ended_and_above_its_attempt(ra
     assert (status_of(run), status_of(attempt)) == ("ERROR", "ERROR")
     assert attempt["attributes"]["resilient_tasks.outcome"] in {"timeout", "abandoned"}
     assert events_of(run)[-1] == "exception"
+
+
+def test_the_trace_is_the_one_that_the_documentation_shows(ran):
+    page = (Path(__file__).parents[2] / "docs" / "opentelemetry.md").read_text(encoding="utf-8")
+    assert "\n".join(drawn(ran.spans, ran.spans.of_run("flow", "around"))) in page

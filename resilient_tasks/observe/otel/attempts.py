@@ -1,4 +1,7 @@
-"""The span of one attempt. Its outcome may be known only after its function has ended: a limit, or a rejected result."""
+"""The span of one attempt.
+
+Its outcome may be known only after its function has ended: a limit was exceeded, or the result is rejected.
+"""
 
 from __future__ import annotations
 

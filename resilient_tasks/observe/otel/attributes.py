@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import traceback
 from collections.abc import Mapping
 from typing import Any, TypeAlias
@@ -16,6 +17,8 @@ from resilient_tasks.core.shown import for_terminal
 
 Attributes: TypeAlias = dict[str, str | bool | int | float]
 
+#: Of the library that makes spans and metrics; importing it by name would be an import upwards.
+VERSION: str = sys.modules[__name__.partition(".")[0]].__version__
 #: Before the name of an attribute of a span that OpenTelemetry's conventions do not define.
 PREFIX = "resilient_tasks."
 ERROR_TYPE, HTTP_STATUS, THREAD = "error.type", "http.response.status_code", "thread.name"
@@ -31,7 +34,7 @@ def of_event(event: Event) -> Attributes:
     return {
         name: _plain(value)
         for name, value in event.as_dict().items()
-        if name not in _ELSEWHERE and value is not None and value != ""  # noqa: PLC1901  # 0 and False stay
+        if name not in _ELSEWHERE and value is not None and value != ""  # 0 and False stay
     }
 
 
@@ -54,7 +57,9 @@ def record_exception(span: Span, error: BaseException) -> None:
         texts = {"exception.message": safely.text(copy), "exception.stacktrace": lines}
         span.record_exception(copy, {name: for_terminal(redaction.text.redact(text)) for name, text in texts.items()})
     except Exception:  # an error that cannot be formatted
-        span.add_event("exception", {"exception.type": type(error).__qualname__, "exception.message": status_text(error)})
+        span.add_event(
+            "exception", {"exception.type": type(error).__qualname__, "exception.message": status_text(error)}
+        )
 
 
 def status_text(error: BaseException) -> str:

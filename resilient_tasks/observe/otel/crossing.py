@@ -15,10 +15,10 @@ _EXPORT = 5.0
 
 
 class Carrier:
-    """A picklable context, see `core.observing.Carrier`. The global propagator says what crosses: by default baggage, too.
+    """A picklable context, see `core.observing.Carrier`.
 
     Args:
-        headers: as in a request.
+        headers: as in a request: what the global propagator says, by default the trace and baggage.
     """
 
     def __init__(self, headers: dict[str, str]) -> None:

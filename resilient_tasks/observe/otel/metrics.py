@@ -7,7 +7,6 @@ from typing import Any
 
 from opentelemetry.metrics import MeterProvider, get_meter
 
-import resilient_tasks
 from resilient_tasks.core.events import (
     BreakerClosed,
     BreakerHalfOpened,
@@ -26,7 +25,7 @@ from resilient_tasks.core.events import (
     RowsQuarantined,
     TimeoutExceeded,
 )
-from resilient_tasks.observe.otel.attributes import ERROR_TYPE, Bounded
+from resilient_tasks.observe.otel.attributes import ERROR_TYPE, VERSION, Bounded
 
 #: Bounds of the histograms, in seconds: from a cached answer to an hour of waiting for a service.
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
@@ -38,7 +37,7 @@ class Metrics:
     """The instruments, and what each event adds to them."""
 
     def __init__(self, provider: MeterProvider | None = None) -> None:
-        meter = get_meter("resilient_tasks", resilient_tasks.__version__, provider)
+        meter = get_meter("resilient_tasks", VERSION, provider)
 
         def counter(name: str, unit: str, description: str) -> Any:
             return meter.create_counter(f"resilient_tasks.{name}", unit, description)
@@ -91,9 +90,8 @@ class Metrics:
         return about
 
     def _timeout(self, event: TimeoutExceeded, about: dict[str, str]) -> None:
-        outcome = (
-            "abandoned" if event.abandoned else {True: "stopped", False: "not_stopped"}.get(event.stopped, "unknown")
-        )
+        outcome = "unknown" if event.stopped is None else "stopped" if event.stopped else "not_stopped"
+        outcome = "abandoned" if event.abandoned else outcome
         self._timeouts.add(1, {**about, "policy": event.policy, "outcome": outcome})
 
     def _retry(self, event: RetryScheduled, about: dict[str, str]) -> None:

@@ -16,7 +16,6 @@ from opentelemetry import trace
 from opentelemetry.context import Context, attach, create_key, get_current, get_value, set_value
 from opentelemetry.trace import Span, Status, StatusCode, TracerProvider
 
-import resilient_tasks
 from resilient_tasks.core import host
 from resilient_tasks.core.call import Call, Later, Proceed, Work
 from resilient_tasks.core.events import (
@@ -32,7 +31,7 @@ from resilient_tasks.core.events import (
 )
 from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome
 from resilient_tasks.observe.otel.attempts import Attempt
-from resilient_tasks.observe.otel.attributes import ERROR_TYPE, PREFIX, of_event, status_text
+from resilient_tasks.observe.otel.attributes import ERROR_TYPE, PREFIX, VERSION, of_event, status_text
 from resilient_tasks.observe.otel.crossing import Carrier
 from resilient_tasks.observe.otel.metrics import Metrics
 
@@ -73,7 +72,7 @@ class Spans:
     carrier_class = Carrier
 
     def __init__(self, provider: TracerProvider | None, metrics: Metrics) -> None:
-        self._tracer = trace.get_tracer("resilient_tasks", resilient_tasks.__version__, provider)
+        self._tracer = trace.get_tracer("resilient_tasks", VERSION, provider)
         self._metrics = metrics
         self._calls: dict[str, _CallSpan] = {}
 
@@ -151,7 +150,7 @@ class Spans:
             attach(attempt.context)
         try:
             started = work.runtime.begin(work.fn, work.args, work.kwargs)
-            outcome = await started if type(started) is CoroutineType else started
+            outcome: Any = await started if type(started) is CoroutineType else started
         except BaseException as error:
             if attempt is not None:
                 attempt.interrupted()
@@ -161,7 +160,7 @@ class Spans:
         finally:
             attach(around)
         if attempt is None:
-            return outcome
+            return outcome  # type: ignore[no-any-return]  # of the two above
         if isinstance(outcome, Later):
             return Later(_Awaited(outcome.awaitable, attempt), outcome.runtime)
         if begun is None or begun.in_steps is None or isinstance(outcome, Failed):  # else more steps may follow
