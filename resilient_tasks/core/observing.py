@@ -13,6 +13,7 @@ from typing import Any, Protocol, Self, cast
 from resilient_tasks.core import call as calls
 from resilient_tasks.core import outcome as outcomes
 from resilient_tasks.core.call import Call, Later, Proceed
+from resilient_tasks.core.events import Event
 from resilient_tasks.core.outcome import Outcome
 
 
@@ -37,6 +38,9 @@ class Observer(Protocol):
 
     def ended(self, call: Call, outcome: Outcome[Any] | BaseException | None) -> None:
         """Note that a call has ended, after its last event."""
+
+    def heard(self, event: Event) -> None:
+        """Note an event of which no sink hears, because it is sent to the parent process."""
 
     def leave_context(self) -> Callable[[], None]:
         """Restore the context around a call that pauses, and return what enters the call's context again."""

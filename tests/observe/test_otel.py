@@ -335,6 +335,37 @@ def test_the_attempt_of_a_plain_function_lasts_until_its_awaitable_was_awaited(t
     assert attempt.end_time > inside.end_time
 
 
+def test_a_span_processor_that_raises_does_not_reach_the_call(drive, caplog):
+    class Broken:
+        def on_start(self, span, parent_context=None):
+            raise RuntimeError("no collector")
+
+        on_end = _on_ending = shutdown = on_start
+
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(Broken())
+    uninstall = otel.install(provider)
+    try:
+        assert drive(failing(ConnectionError("x")), retry=Retry(attempts=2, wait=0))() == "fresh"
+    finally:
+        uninstall()
+    assert "OpenTelemetry failed" in caplog.text
+
+
+def test_a_call_whose_awaitable_is_never_awaited_leaves_nothing_open(traced):
+    class Awaitable:
+        def __await__(self):
+            yield
+
+    @resilient(retry=2)
+    def plain():
+        return Awaitable()
+
+    plain()
+    assert [outcome_of(span) for span in traced.spans] == ["cancelled", "cancelled"]
+    assert not trace.get_current_span().is_recording()
+
+
 def test_an_event_of_no_call_is_on_the_current_span(traced):
     with traced.tracer.start_as_current_span("around"):
         bus.emit(StoreLost(operation="state store", call="", attempt=1, store="redis", message="refused"))

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import os
-import pkgutil
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -109,6 +108,8 @@ def _function(name: str) -> Callable[[], object]:
     advice = f"{VARIABLE} is 1, 0, or a function to call first, such as my_package.telemetry:set_up; it is {name!r}"
     if ":" not in name:
         raise PolicyError(advice)
+    import pkgutil  # noqa: PLC0415  # only needed here
+
     try:
         found: Callable[[], object] = pkgutil.resolve_name(name)
     except (ImportError, AttributeError, ValueError) as error:

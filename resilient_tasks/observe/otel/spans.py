@@ -7,10 +7,13 @@ event on the span of its call.
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import logging
 import time
 from collections.abc import Callable
 from types import CoroutineType
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from opentelemetry import trace
 from opentelemetry.context import Context, attach, create_key, get_current, get_value, set_value
@@ -35,6 +38,10 @@ from resilient_tasks.observe.otel.attributes import ERROR_TYPE, PREFIX, VERSION,
 from resilient_tasks.observe.otel.crossing import Carrier
 from resilient_tasks.observe.otel.metrics import Metrics
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_logger = logging.getLogger("resilient_tasks")
 #: In OpenTelemetry's context: the innermost call whose own span is current.
 _CALL = create_key("resilient_tasks.call")
 #: Events after which an attempt that has ended gets no other outcome. Some say that its result was rejected.
@@ -66,6 +73,21 @@ class _CallSpan:
         self.began = time.perf_counter()
 
 
+def _harmless(method: Callable[P, T]) -> Callable[P, T | None]:
+    """Make a method log an error instead of raising it, and return None: a span processor of the user's may raise."""
+
+    @functools.wraps(method)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T | None:
+        try:
+            return method(*args, **kwargs)
+        except Exception:
+            with contextlib.suppress(Exception):  # the logger's own
+                _logger.exception("OpenTelemetry failed; the call goes on without its span")
+            return None
+
+    return call
+
+
 class Spans:
     """Records spans, and counts them. An `Observer` of calls, and with `on_event` a sink."""
 
@@ -84,9 +106,10 @@ class Spans:
     def begin(self, call: Call, *, in_steps: bool = False) -> None:
         """See `Observer`."""
         begun = self._begin(call)
-        if in_steps:
+        if in_steps and begun is not None:
             begun.in_steps = self._begin_attempt(begun, call)
 
+    @_harmless
     def _begin(self, call: Call) -> _CallSpan:
         work, around, span = call.work, get_current(), trace.get_current_span()
         about = {f"{PREFIX}operation": work.operation, f"{PREFIX}call": work.id}
@@ -104,7 +127,7 @@ class Spans:
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
         """See `Observer`."""
         begun = self._begin(call)
-        if not begun.is_own:
+        if begun is None or not begun.is_own:
             try:
                 return await proceed(call)
             except BaseException as error:
@@ -167,6 +190,7 @@ class Spans:
             attempt.done(outcome)
         return outcome
 
+    @_harmless
     def _begin_attempt(self, begun: _CallSpan, call: Call) -> Attempt:
         self._settle(begun)
         begun.made += 1
@@ -174,6 +198,7 @@ class Spans:
         begun.attempts.append(attempt)
         return attempt
 
+    @_harmless
     def fenced(self, call: Call) -> None:
         """See `Observer`."""
         begun = self._calls.get(call.work.id)
@@ -181,6 +206,7 @@ class Spans:
             if attempt.is_inside(call):
                 attempt.given_up()
 
+    @_harmless
     def ended(self, call: Call, outcome: Outcome[Any] | BaseException | None) -> None:
         """See `Observer`."""
         if isinstance(outcome, Failed):
@@ -189,10 +215,16 @@ class Spans:
             self._end(call.work.id, "degraded", None)
         elif isinstance(outcome, Exception):  # raised to the consumer of a generator
             self._end(call.work.id, "failed", outcome)
-        elif isinstance(outcome, BaseException) and not isinstance(outcome, GeneratorExit):
+        elif isinstance(outcome, GeneratorExit) and self._is_in_steps(call):  # its consumer has closed it
+            self._end(call.work.id, "ok", None)
+        elif isinstance(outcome, BaseException):
             self._end(call.work.id, "cancelled", None)
-        else:  # a generator that its consumer closes has ended well
+        else:
             self._end(call.work.id, "recovered" if isinstance(outcome, Ok) and outcome.attempts > 1 else "ok", None)
+
+    def _is_in_steps(self, call: Call) -> bool:
+        begun = self._calls.get(call.work.id)
+        return begun is not None and begun.in_steps is not None
 
     def _end(self, call_id: str, outcome: str, error: Exception | None) -> None:
         begun = self._calls.pop(call_id, None)
@@ -235,6 +267,11 @@ class Spans:
         span = trace.get_current_span() if begun is None else begun.span
         if span.is_recording():
             span.add_event(event.name, of_event(event), int(event.time * 1e9))
+        self.heard(event)
+
+    def heard(self, event: Event) -> None:
+        """See `Observer`."""
+        begun = self._calls.get(event.call)
         if begun is None:
             return
         if isinstance(event, TimeoutExceeded):
