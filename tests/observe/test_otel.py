@@ -361,7 +361,7 @@ def test_a_call_whose_awaitable_is_never_awaited_leaves_nothing_open(traced):
     def plain():
         return Awaitable()
 
-    plain()
+    plain().close()
     assert [outcome_of(span) for span in traced.spans] == ["cancelled", "cancelled"]
     assert not trace.get_current_span().is_recording()
 
