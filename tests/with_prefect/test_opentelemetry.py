@@ -1,5 +1,6 @@
 """Attempts are spans below Prefect's own, wherever a task runs."""
 
+import asyncio
 import importlib.util
 import os
 import sys
@@ -146,3 +147,24 @@ def test_the_span_of_a_task_run_that_timed_out_is_ended_and_above_its_attempt(ra
 def test_the_trace_is_the_one_that_the_documentation_shows(ran):
     page = (Path(__file__).parents[2] / "docs" / "opentelemetry.md").read_text(encoding="utf-8")
     assert "\n".join(drawn(ran.spans, ran.spans.of_run("flow", "around"))) in page
+
+
+def test_coroutines_at_once_have_their_attempts_below_their_own_task_runs(traced, tmp_path):
+    os.environ[spans_in_a_file.FILE] = str(tmp_path / "spans.jsonl")
+
+    @resilient_flow(name="around_coroutines")
+    async def around():
+        return await asyncio.gather(*(traced_tasks.in_a_coroutine(number, []) for number in range(5)))
+
+    asyncio.run(around())
+    spans = Spans()
+    runs = [span for span in spans.all if span["name"].startswith("in_a_coroutine-")]
+    assert len(runs) == 5
+    for run in runs:
+        attempts = spans.below(run)
+        assert [status_of(attempt) for attempt in sorted(attempts, key=lambda span: span["start_time"])] == [
+            "ERROR",
+            "UNSET",
+        ]
+        assert [len(spans.below(attempt)) for attempt in attempts] == [1, 1]
+        assert len({str(attempt["attributes"]["resilient_tasks.call"]) for attempt in attempts}) == 1

@@ -1,5 +1,6 @@
 """Tasks whose functions make spans, as an instrumented HTTP client does. Other processes import them."""
 
+import asyncio
 import os
 import time
 from pathlib import Path
@@ -45,10 +46,14 @@ def degrades():
     raise ConnectionError("refused")
 
 
-@resilient_task(timeout=60)
-async def in_a_coroutine():
-    """Make a span in a coroutine."""
-    return request()
+@resilient_task(retry=Retry(attempts=2, wait=0.01), timeout=60)
+async def in_a_coroutine(number, tries):
+    """Make a span in a coroutine; fail once."""
+    with trace.get_tracer("a client").start_as_current_span(f"GET {number}"):
+        await asyncio.sleep(0.01)
+    tries.append(number)
+    if len(tries) == 1:
+        raise ConnectionError("refused")
 
 
 @resilient_task(timeout=0.05)

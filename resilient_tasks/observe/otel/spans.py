@@ -235,7 +235,7 @@ class Spans:
         for attempt in tuple(begun.attempts):
             attempt.given_up()
         self._settle(begun)
-        begun.context = begun.outside  # its own refers to this object
+        begun.context, begun.in_steps = begun.outside, None  # the call's own contexts refer to this object
         error_type = "" if error is None else type(error).__name__
         span = begun.span
         span.set_attributes({f"{PREFIX}outcome": outcome, f"{PREFIX}attempts": begun.made})
