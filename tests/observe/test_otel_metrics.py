@@ -98,7 +98,7 @@ def test_what_a_limit_rejects_is_counted(traced, resilient_clock):
 def test_hedged_attempts_are_counted(traced):
     began, over = threading.Event(), threading.Event()
 
-    @resilient(hedge=Hedge(0.01), idempotent=True)
+    @resilient(hedge=Hedge(0.3), idempotent=True)
     def fetch():
         if not began.is_set():
             began.set()

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 from opentelemetry import trace
+from prefect.settings import PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY, temporary_settings
 from prefect.task_runners import ProcessPoolTaskRunner, ThreadPoolTaskRunner
 
 from resilient_tasks import outcome_of, resilient_flow
@@ -168,3 +169,33 @@ def test_coroutines_at_once_have_their_attempts_below_their_own_task_runs(traced
         ]
         assert [len(spans.below(attempt)) for attempt in attempts] == [1, 1]
         assert len({str(attempt["attributes"]["resilient_tasks.call"]) for attempt in attempts}) == 1
+
+
+def test_items_of_a_generator_are_made_below_its_attempt(traced, tmp_path):
+    os.environ[spans_in_a_file.FILE] = str(tmp_path / "spans.jsonl")
+
+    @resilient_flow(name="around_items")
+    def around():
+        return list(traced_tasks.items())
+
+    assert around() == [0, 1]
+    spans = Spans()
+    [attempt] = spans.below(spans.of_run("task", "items"))
+    assert [span["name"] for span in spans.below(attempt)] == ["GET", "GET"]
+
+
+def test_without_prefects_telemetry_a_call_has_a_span_of_its_own(traced, tmp_path):
+    os.environ[spans_in_a_file.FILE] = str(tmp_path / "spans.jsonl")
+
+    @resilient_flow(name="around_untraced")
+    def around():
+        return traced_tasks.recovers(str(tmp_path))
+
+    with temporary_settings({PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY: False}):
+        around()
+    spans = Spans()
+    [call] = spans.named("recovers")
+    assert [status_of(attempt) for attempt in spans.named("recovers attempt")] == ["ERROR", "ERROR", "UNSET"]
+    assert len(spans.below(call)) == 3
+    assert status_of(call) == "UNSET"
+    assert call["attributes"]["resilient_tasks.outcome"] == "recovered"

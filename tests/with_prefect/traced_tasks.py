@@ -60,3 +60,11 @@ async def in_a_coroutine(number, tries):
 def is_too_slow():
     """Exceed its limit."""
     time.sleep(30)
+
+
+@resilient_task(deadline=60)
+def items():
+    """Make a span for each item."""
+    for number in range(2):
+        request()
+        yield number

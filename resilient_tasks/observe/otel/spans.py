@@ -81,11 +81,25 @@ def _harmless(method: Callable[P, T]) -> Callable[P, T | None]:
         try:
             return method(*args, **kwargs)
         except Exception:
-            with contextlib.suppress(Exception):  # the logger's own
-                _logger.exception("OpenTelemetry failed; the call goes on without its span")
+            if _may_log():
+                with contextlib.suppress(Exception):  # the logger's own
+                    _logger.exception("OpenTelemetry failed; the call goes on without its span")
             return None
 
     return call
+
+
+def _may_log() -> bool:
+    """Return true at most once a minute: each call may have the same error."""
+    global _silent_until  # noqa: PLW0603  # one a process
+    now = time.monotonic()
+    if now < _silent_until:
+        return False
+    _silent_until = now + _SILENCE
+    return True
+
+
+_SILENCE, _silent_until = 60.0, 0.0
 
 
 class Spans:
