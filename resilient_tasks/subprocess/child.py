@@ -61,14 +61,16 @@ class _Child:
         self._calling = False
         self._around: environment.Environment | None = None
         self._carrier: Carrier | None = None
+        self._prepare: Callable[[], None] | None = None
         log_forwarding.divert(self._forward)
 
     def serve(self) -> None:
         while True:
             message, content = self._channel.receive()
             if message is Message.ENVIRONMENT:
-                serialization.loads(content).apply()
-                self._around = environment.present()
+                received = serialization.loads(content)
+                received.apply()
+                self._around, self._prepare = environment.present(), received.carrier and received.carrier.prepare
             elif message is Message.LOAD:
                 self._send(*self._loaded(content))
             else:
@@ -81,8 +83,8 @@ class _Child:
 
     def _loaded(self, content: bytes | Incoming) -> tuple[Message, bytes]:
         try:
-            if self._around is not None and self._around.carrier is not None:
-                self._around.carrier.prepare()
+            if self._prepare is not None:
+                self._prepare()
             self._fn = serialization.received(content)
         except BaseException as error:
             return Message.NOT_LOADED, serialization.dump_error(error, "its module")

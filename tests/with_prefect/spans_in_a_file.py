@@ -35,6 +35,11 @@ def set_up():
     trace.set_tracer_provider(provider())
 
 
+def provider_here():
+    """Return the kind of this process's provider, and the variable that says what sets it."""
+    return type(trace.get_tracer_provider()).__name__, os.environ.get("RESILIENT_TASKS_OTEL")
+
+
 class Spans:
     """The spans in the file."""
 

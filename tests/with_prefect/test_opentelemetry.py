@@ -12,7 +12,7 @@ from opentelemetry import trace
 from prefect.settings import PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY, temporary_settings
 from prefect.task_runners import ProcessPoolTaskRunner, ThreadPoolTaskRunner
 
-from resilient_tasks import outcome_of, resilient_flow
+from resilient_tasks import Pipeline, Timeout, outcome_of, resilient_flow
 from resilient_tasks.observe import otel
 
 pytest.importorskip("opentelemetry.sdk")
@@ -199,3 +199,8 @@ def test_without_prefects_telemetry_a_call_has_a_span_of_its_own(traced, tmp_pat
     assert len(spans.below(call)) == 3
     assert status_of(call) == "UNSET"
     assert call["attributes"]["resilient_tasks.outcome"] == "recovered"
+
+
+def test_a_child_process_is_set_up_before_its_function_is_called(traced):
+    made_there = Pipeline(Timeout(60, enforce="process")).call(spans_in_a_file.provider_here)
+    assert made_there == ("TracerProvider", os.environ[otel.VARIABLE])
