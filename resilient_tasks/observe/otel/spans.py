@@ -202,7 +202,7 @@ class Spans:
             return Later(_Awaited(outcome.awaitable, attempt), outcome.runtime)
         if begun is None or begun.in_steps is None or isinstance(outcome, Failed):  # else more steps may follow
             attempt.done(outcome)
-        return outcome
+        return outcome  # type: ignore[no-any-return]  # as above
 
     @_harmless
     def _begin_attempt(self, begun: _CallSpan, call: Call) -> Attempt:
