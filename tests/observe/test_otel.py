@@ -214,6 +214,7 @@ class TestAnAttempt:
         assert first.start_time < second.start_time < first.end_time
         assert (outcome_of(first), outcome_of(second), outcome_of(call)) == ("abandoned", "ok", "ok")
         assert first.attributes["resilient_tasks.hedged"]
+        assert first.status.status_code is StatusCode.UNSET
 
     def test_a_call_that_an_open_circuit_rejected_made_none(self, drive, traced, resilient_clock):
         call = drive(failing(*[ConnectionError("1")] * 9), breaker=CircuitBreaker("api", failures=1))

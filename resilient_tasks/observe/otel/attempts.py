@@ -122,9 +122,8 @@ class Attempt:
     def end(self) -> None:
         """End the span, as of the time when the attempt ended."""
         self.span.set_attribute(f"{PREFIX}outcome", self.outcome)
-        if self.error_type:
+        if self.error_type:  # an attempt that another one overtook has none
             self.span.set_attribute(ERROR_TYPE, self.error_type)
-        if self.outcome not in {"ok", "cancelled"}:
             self.span.set_status(Status(StatusCode.ERROR, self._description or self.outcome))
         self.span.end(self.ended_at)
         self._call = None
