@@ -98,8 +98,8 @@ def drawn(spans: list[ReadableSpan], rows: list[tuple[ReadableSpan, int]]) -> It
         outcome = (span.attributes or {}).get("resilient_tasks.outcome", "")
         yield f'<text class="small" x="{x + 6:.0f}" y="{y + 17}">{escape(str(outcome))}</text>'
         for event in span.events:
-            at = LEFT + (event.timestamp - began) * scale
-            yield f'<circle class="event" cx="{at:.0f}" cy="{y + 23}" r="4"><title>{escape(event.name)}</title></circle>'
+            at, name = LEFT + (event.timestamp - began) * scale, escape(event.name)
+            yield f'<circle class="event" cx="{at:.0f}" cy="{y + 23}" r="4"><title>{name}</title></circle>'
 
 
 def colour(span: ReadableSpan) -> str:
