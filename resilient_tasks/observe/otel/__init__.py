@@ -79,7 +79,7 @@ def install(
         msg = "observe.otel needs OpenTelemetry: pip install 'resilient-tasks[otel]'"
         raise ModuleNotFoundError(msg, name=error.name) from error
     spans = Spans(tracer_provider, Metrics(meter_provider))
-    _installed = _Installed(spans, bus.subscribe(spans.on_event), given)
+    _installed = _Installed(spans, bus.subscribe(spans.on_event, name="opentelemetry"), given)
     observing.install(spans)
     return _installed.uninstall
 
