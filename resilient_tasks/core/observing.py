@@ -45,8 +45,8 @@ class Observer(Protocol):
     def leave_context(self) -> Callable[[], None]:
         """Restore the context around a call that pauses, and return what enters the call's context again."""
 
-    def carrier(self) -> Carrier:
-        """Return the context of the running attempt, for another process."""
+    def carrier(self) -> Carrier | None:
+        """Return the context of the running attempt, for another process; None if it cannot cross."""
 
 
 class Carrier(Protocol):

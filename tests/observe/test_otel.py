@@ -20,7 +20,7 @@ from resilient_tasks import CircuitBreaker, Hedge, Pipeline, PolicyError, Result
 from resilient_tasks.core import call as calls
 from resilient_tasks.core.events import StoreLost, bus
 from resilient_tasks.observe import otel
-from resilient_tasks.observe.otel import spans
+from resilient_tasks.observe.otel import harmless
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is sync and has a timeout")
 
@@ -338,7 +338,7 @@ def test_the_attempt_of_a_plain_function_lasts_until_its_awaitable_was_awaited(t
 
 
 def test_a_span_processor_that_raises_does_not_reach_the_call(drive, caplog, monkeypatch):
-    monkeypatch.setattr(spans, "_silent_until", 0.0)
+    monkeypatch.setattr(harmless, "_silent_until", 0.0)
 
     class Broken:
         def on_start(self, span, parent_context=None):
@@ -354,6 +354,11 @@ def test_a_span_processor_that_raises_does_not_reach_the_call(drive, caplog, mon
     finally:
         uninstall()
     assert caplog.text.count("OpenTelemetry failed") == 1
+
+
+def test_a_propagator_that_raises_does_not_reach_a_child_process(traced, monkeypatch):
+    monkeypatch.setattr("opentelemetry.propagate.inject", lambda _: 1 / 0)
+    assert Pipeline(Timeout(60, enforce="process")).call(current_trace)[:2] == (0, 0)
 
 
 def test_a_call_whose_awaitable_is_never_awaited_leaves_nothing_open(traced):

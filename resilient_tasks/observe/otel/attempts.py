@@ -24,6 +24,7 @@ from resilient_tasks.observe.otel.attributes import (
     record_exception,
     status_text,
 )
+from resilient_tasks.observe.otel.harmless import harmless
 
 
 class Attempt:
@@ -70,6 +71,7 @@ class Attempt:
             around = around.parent
         return False
 
+    @harmless
     def done(self, outcome: Any) -> None:
         """Note the outcome of the function; nothing if it was given up before."""
         if self.ended_at:
@@ -87,6 +89,7 @@ class Attempt:
             self.span.set_attribute(HTTP_STATUS, failed.facts.http_status)
         record_exception(self.span, failed.error)
 
+    @harmless
     def interrupted(self) -> None:
         """Note that something other than an error ended the function: a limit, or a cancellation."""
         if not self.ended_at:

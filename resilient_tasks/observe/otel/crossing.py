@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Self
 
 from opentelemetry import propagate, trace
 from opentelemetry.context import Context, attach, get_current
 
 from resilient_tasks.observe import otel
+from resilient_tasks.observe.otel.harmless import harmless
 
 #: Seconds for the export of what a function has recorded, before its process serves the next call.
 _EXPORT = 5.0
@@ -39,6 +39,10 @@ class Carrier:
 
     def __enter__(self) -> None:
         self._outside = get_current()
+        self._attach()
+
+    @harmless
+    def _attach(self) -> None:
         attach(propagate.extract(self._headers))
 
     def __exit__(self, *_: object) -> None:
@@ -46,7 +50,10 @@ class Carrier:
 
     def finish(self) -> None:
         """Export the spans that were made here: the process may end without notice."""
+        self._flush()
+
+    @harmless
+    def _flush(self) -> None:
         flush = getattr(trace.get_tracer_provider(), "force_flush", None)
         if flush is not None:
-            with contextlib.suppress(Exception):
-                flush(int(_EXPORT * 1000))
+            flush(int(_EXPORT * 1000))

@@ -7,13 +7,10 @@ event on the span of its call.
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import logging
 import time
 from collections.abc import Callable
 from types import CoroutineType
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.context import Context, attach, create_key, get_current, get_value, set_value
@@ -36,12 +33,9 @@ from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome
 from resilient_tasks.observe.otel.attempts import Attempt
 from resilient_tasks.observe.otel.attributes import ERROR_TYPE, PREFIX, VERSION, of_event, status_text
 from resilient_tasks.observe.otel.crossing import Carrier
+from resilient_tasks.observe.otel.harmless import harmless
 from resilient_tasks.observe.otel.metrics import Metrics
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
-_logger = logging.getLogger("resilient_tasks")
 #: In OpenTelemetry's context: the innermost call whose own span is current.
 _CALL = create_key("resilient_tasks.call")
 #: Events after which an attempt that has ended gets no other outcome. Some say that its result was rejected.
@@ -73,35 +67,6 @@ class _CallSpan:
         self.began = time.perf_counter()
 
 
-def _harmless(method: Callable[P, T]) -> Callable[P, T | None]:
-    """Make a method log an error instead of raising it, and return None: a span processor of the user's may raise."""
-
-    @functools.wraps(method)
-    def call(*args: P.args, **kwargs: P.kwargs) -> T | None:
-        try:
-            return method(*args, **kwargs)
-        except Exception:
-            if _may_log():
-                with contextlib.suppress(Exception):  # the logger's own
-                    _logger.exception("OpenTelemetry failed; the call goes on without its span")
-            return None
-
-    return call
-
-
-def _may_log() -> bool:
-    """Return true at most once a minute: each call may have the same error."""
-    global _silent_until  # noqa: PLW0603  # one a process
-    now = time.monotonic()
-    if now < _silent_until:
-        return False
-    _silent_until = now + _SILENCE
-    return True
-
-
-_SILENCE, _silent_until = 60.0, 0.0
-
-
 class Spans:
     """Records spans, and counts them. An `Observer` of calls, and with `on_event` a sink."""
 
@@ -123,7 +88,7 @@ class Spans:
         if in_steps and begun is not None:
             begun.in_steps = self._begin_attempt(begun, call)
 
-    @_harmless
+    @harmless
     def _begin(self, call: Call) -> _CallSpan:
         work, around, span = call.work, get_current(), trace.get_current_span()
         about = {f"{PREFIX}operation": work.operation, f"{PREFIX}call": work.id}
@@ -204,7 +169,7 @@ class Spans:
             attempt.done(outcome)
         return outcome  # type: ignore[no-any-return]  # as above
 
-    @_harmless
+    @harmless
     def _begin_attempt(self, begun: _CallSpan, call: Call) -> Attempt:
         self._settle(begun)
         begun.made += 1
@@ -212,7 +177,7 @@ class Spans:
         begun.attempts.append(attempt)
         return attempt
 
-    @_harmless
+    @harmless
     def fenced(self, call: Call) -> None:
         """See `Observer`."""
         begun = self._calls.get(call.work.id)
@@ -220,7 +185,7 @@ class Spans:
             if attempt.is_inside(call):
                 attempt.given_up()
 
-    @_harmless
+    @harmless
     def ended(self, call: Call, outcome: Outcome[Any] | BaseException | None) -> None:
         """See `Observer`."""
         if isinstance(outcome, Failed):
@@ -299,6 +264,7 @@ class Spans:
                     attempt.rejected(event)
             self._settle(begun)
 
+    @harmless
     def carrier(self) -> Carrier:
         """See `Observer`."""
         return Carrier.of_this_context()
