@@ -278,13 +278,16 @@ class Pipeline:
         is_async = work.runtime is runtime.ASYNC
         limits = (NEVER, NEVER) if outer is None else inherited(outer, work.thread, is_async=is_async)
         call = Call(work, outer, 1, clock.now() if work.began is None else work.began, *limits)
+        observer = calls.observer
         try:
-            outcome = await self._proceed(call)
+            outcome = await (self._proceed(call) if observer is None else observer.around(call, self._proceed))
         except Exception as error:  # raised by a policy, or by a predicate of the user's
             outcome = Failed(error)
         try:
             return reported(call, outcome)
         finally:
+            if observer is not None:
+                observer.ended(call, outcome)
             del outcome  # see `let_go`
 
     async def _unwrapped(self, work: Work) -> Any:

@@ -62,7 +62,7 @@ class Settings:
 
 
 #: Variables with our prefix that are not settings.
-_MORE_VARIABLES = ("HOME", "CONFIG")
+_MORE_VARIABLES = ("HOME", "CONFIG", "OTEL")
 #: What the variables that change policies of a file begin with. They are checked when such a policy is used.
 _POLICIES = "POLICIES__"
 _HOW = f"write {_PREFIX}{_POLICIES}<NAME>__<KEYWORD>__<ARGUMENT>, with two underscores between them"

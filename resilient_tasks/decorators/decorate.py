@@ -31,7 +31,7 @@ from resilient_tasks.decorators.keywords import (
     slots_of,
     without_keywords,
 )
-from resilient_tasks.observe import logs
+from resilient_tasks.observe import logs, otel
 
 if TYPE_CHECKING:
     from resilient_tasks.core.events import Sink
@@ -146,6 +146,7 @@ def resilient(fn: Callable[..., Any] | None = None, /, **options: Unpack[PolicyO
 
 def _decorate(fn: Callable[..., Any], options: PolicyOptions) -> Any:
     logs.install()
+    otel.install_if_wanted()
     plan = make_plan(fn, options)
     if not options and not plan.pipeline.policies:
         msg = (
