@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 import warnings
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, fields, replace
 from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, Unpack, overload
@@ -17,7 +17,7 @@ from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.execution import runtime, streams
 from resilient_tasks.core.outcome import Outcome
 from resilient_tasks.core.parameters import callables
-from resilient_tasks.core.pipeline import Pipeline, explain_pipeline, operation_of
+from resilient_tasks.core.pipeline import Pipeline, operation_of
 from resilient_tasks.decorators import misuse
 from resilient_tasks.decorators.keywords import (
     KEYWORDS,
@@ -252,61 +252,32 @@ def plan_of(fn: object) -> Plan | None:
     return plan if isinstance(plan, Plan) and plan.owner is fn else None
 
 
-def explain(what: object) -> str:
-    """Describe a pipeline, or the pipeline of a decorated function, with remarks on an unusual order.
-
-    Raises:
-        TypeError: `what` is neither.
-    """
-    if isinstance(what, Pipeline):
-        return explain_pipeline(what)
-    plan = plan_of(what) or plan_of(getattr(what, "fn", None)) or getattr(what, "plan", None)
-    if not isinstance(plan, Plan):
-        msg = f"explain takes a Pipeline or a function decorated by resilient_tasks, not {what!r}"
-        raise TypeError(msg)
-    return "\n".join([explain_pipeline(plan.pipeline), *_how_limits_end(plan)])
-
-
-_AUTO = {
-    True: "over a limit, the function is cancelled",
-    False: "over a limit, the function is interrupted by a signal in the main thread;"
-    " in a worker thread the call returns, and the abandoned thread runs on",
-}
-_OTHERWISE = {
-    "process": "over a limit, the function's process is killed",
-    "cooperative": "over its timeout, the function is not interrupted: it checks remaining()",
-}
-
-
-def _how_limits_end(plan: Plan) -> Iterable[str]:
-    limits = [policy for policy in plan.pipeline.policies if policy.slot in {"timeout", "deadline"}]
-    if limits:
-        enforce = next((policy.enforce for policy in limits if hasattr(policy, "enforce")), "auto")
-        yield f"· {_OTHERWISE.get(enforce, _AUTO[plan.is_async])}"
-
-
 def _warn_of_abandoned_attempts(plan: Plan) -> None:
+    if message := abandoned_attempts(plan):
+        warnings.warn(message, UserWarning, stacklevel=_own_frames())
+
+
+def abandoned_attempts(plan: Plan) -> str:
+    """Explain why an attempt may be abandoned, which is then not retried; empty if none can be, or it is harmless."""
     if plan.idempotent or not plan.pipeline.repeats:
-        return
+        return ""
     limits = [policy for policy in plan.pipeline.policies if policy.slot == "timeout"]
     if not any(getattr(policy, "enforce", "") == "auto" for policy in limits):
-        return
+        return ""
     name = operation_of(plan.fn)
     if not plan.is_async:
-        message = (
+        return (
             f"{name} is sync and has a timeout and a retry: in a worker thread Python cannot stop a slow attempt,"
             " and there will be no retry while it may still run. Set idempotent=True if doing the work twice does no"
             ' harm, use Timeout(..., enforce="process") to kill slow attempts, or make the function async'
         )
-    elif handed_over := _hands_over(getattr(plan.fn, "__code__", None)):
-        message = (
+    if handed_over := _hands_over(getattr(plan.fn, "__code__", None)):
+        return (
             f"{name} has a timeout and a retry, and hands work over ({', '.join(handed_over)}): cancelling it does not"
             " stop that work, and there will be no retry while it may still run. Set idempotent=True if doing the work"
             " twice does no harm, or put the timeout with enforce='process' on the sync function that does the work"
         )
-    else:
-        return
-    warnings.warn(message, UserWarning, stacklevel=_own_frames())
+    return ""
 
 
 #: Calls with which an async function hands work over to where cancellation does not reach it.

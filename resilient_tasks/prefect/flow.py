@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from prefect.results import ResultSerializer, ResultStorage
     from prefect.task_runners import TaskRunner
 
+    from resilient_tasks.explanation.explanation import Explanation
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -137,6 +139,12 @@ class ResilientFlow(Flow[P, R]):
         methods.keep_kind(other, self)
         other._install(plan, conditions)  # noqa: SLF001  # same class
         return other
+
+    def explain(self) -> Explanation:
+        """Explain what this flow's policies will do, and those of its tasks, with remarks on what is unusual."""
+        from resilient_tasks.explanation.explanation import explain  # noqa: PLC0415  # few flows are explained
+
+        return explain(self)
 
 
 @overload

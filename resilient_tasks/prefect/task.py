@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from prefect.transactions import Transaction
     from prefect.utilities.annotations import NotSet
 
+    from resilient_tasks.explanation.explanation import Explanation
+
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
@@ -196,6 +198,12 @@ class ResilientTask(Task[P, R]):
         for bound_to in methods.binding_of(fn).values():
             fn = MethodType(fn, bound_to)
         return decorate.wrapped(replace(self.plan, fn=fn, owner=None))  # type: ignore[no-any-return]
+
+    def explain(self) -> Explanation:
+        """Explain what the policies of this task will do, with their worst case and remarks on what is unusual."""
+        from resilient_tasks.explanation.explanation import explain  # noqa: PLC0415  # few tasks are explained
+
+        return explain(self)
 
     def apply_async(self, *args: Any, **kwargs: Any) -> PrefectDistributedFuture[R]:
         """Have a task worker run this task, as Prefect's `apply_async`; `delay` calls this too."""

@@ -27,6 +27,7 @@ from resilient_tasks.policies.adaptive_rate_limit.shared_limit import SharedLimi
 from resilient_tasks.state.states import shared, states
 
 if TYPE_CHECKING:
+    from resilient_tasks.core.bounds import Bound
     from resilient_tasks.core.call import Call, Plan, Proceed
 
 #: The prefix of adaptive limits in the store.
@@ -164,6 +165,9 @@ class AdaptiveRateLimit(keys.Keyed, Policy):
     def check(self, fn: Callable[..., Any]) -> None:
         super().check(fn)
         self.check_key(fn)
+
+    def longest(self, inner: Bound) -> Bound:
+        return inner.after(self._patience + _SLACK if self._patience else 0.0, f"the rate limit {self.title}")
 
     def describe(self) -> str:
         rules = self._rules

@@ -36,6 +36,7 @@ from resilient_tasks.state.listed import LISTED
 from resilient_tasks.state.states import shared, states
 
 if TYPE_CHECKING:
+    from resilient_tasks.core.bounds import Bound
     from resilient_tasks.core.call import Plan, Proceed
 
 #: The prefix of circuits in the store.
@@ -167,6 +168,9 @@ class CircuitBreaker(keys.Keyed, Policy):
     def check(self, fn: Callable[..., Any]) -> None:
         super().check(fn)
         self.check_key(fn)
+
+    def longest(self, inner: Bound) -> Bound:
+        return inner
 
     def describe(self) -> str:
         when = f"{self.failures} failures in a row" if self.failures else f"{self.failure_rate:.0%} of calls failing"
@@ -394,6 +398,9 @@ class _Ahead(Policy):
 
     def at_once(self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Permit | None:
         return None if self.breaker.at_once(plan, args, kwargs) is None else _CLOSED
+
+    def longest(self, inner: Bound) -> Bound:
+        return inner
 
     def describe(self) -> str:
         return f"open circuit: {self.breaker.title}, noticed before a call queues up"

@@ -7,7 +7,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from resilient_tasks.core import settings
-from resilient_tasks.core.call import Permit
+from resilient_tasks.core.call import NEVER, Permit
 from resilient_tasks.core.errors import BulkheadFull, PolicyError
 from resilient_tasks.core.events import BulkheadRejected
 from resilient_tasks.core.keys import keys
@@ -23,6 +23,7 @@ from resilient_tasks.state.changes import Changes
 from resilient_tasks.state.states import shared, states
 
 if TYPE_CHECKING:
+    from resilient_tasks.core.bounds import Bound
     from resilient_tasks.core.call import Call, Plan, Proceed
     from resilient_tasks.policies.bulkhead.machine import Answer
 
@@ -79,6 +80,9 @@ class Bulkhead(keys.Keyed, Policy):
     def check(self, fn: Callable[..., Any]) -> None:
         super().check(fn)
         self.check_key(fn)
+
+    def longest(self, inner: Bound) -> Bound:
+        return inner.after(NEVER, f"a slot of the bulkhead {self.title}") if self.queue else inner
 
     def describe(self) -> str:
         queue = f", {self.queue} more may wait" if self.queue else ""

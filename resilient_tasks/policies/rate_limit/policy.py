@@ -24,6 +24,7 @@ from resilient_tasks.state.changes import Changes
 from resilient_tasks.state.states import shared, states
 
 if TYPE_CHECKING:
+    from resilient_tasks.core.bounds import Bound
     from resilient_tasks.core.call import Call, Plan, Proceed
     from resilient_tasks.core.parameters.durations import Duration
 
@@ -119,6 +120,9 @@ class RateLimit(keys.Keyed, Policy):
     def check(self, fn: Callable[..., Any]) -> None:
         super().check(fn)
         self.check_key(fn)
+
+    def longest(self, inner: Bound) -> Bound:
+        return inner.after(self._patience, f"the rate limit {self.title}")
 
     def describe(self) -> str:
         burst = "" if self.burst is None else f", up to {self.burst} at once"
