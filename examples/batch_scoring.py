@@ -61,7 +61,7 @@ class Refused:
     why: str
 
 
-@resilient(retry=Retry(attempts=5, wait=0.2), breaker=BREAKER, deadline=120)
+@resilient(retry=Retry(attempts=5, wait=0.2), breaker=BREAKER, deadline=120, idempotent=True)  # it only computes
 def score(rows: pd.DataFrame) -> list[float] | Refused:
     """Return a score for each row."""
     answer = httpx.post(os.environ["SCORING_URL"], json=rows[FEATURES].to_dict("records"), timeout=10)

@@ -47,8 +47,8 @@ if TYPE_CHECKING:
     from resilient_tasks.core.pipeline import Pipeline as Pipeline
     from resilient_tasks.core.pipeline import Policy as Policy
     from resilient_tasks.core.settings import configure as configure
-    from resilient_tasks.decorators.decorate import explain as explain
     from resilient_tasks.decorators.decorate import resilient as resilient
+    from resilient_tasks.explanation.explanation import explain as explain
     from resilient_tasks.observe.logs import get_logger as get_logger
     from resilient_tasks.observe.report import RunReport as RunReport
     from resilient_tasks.policies.adaptive_rate_limit.policy import AdaptiveRateLimit as AdaptiveRateLimit
@@ -93,7 +93,8 @@ _MODULE_OF = {
         "core.outcome": "Degraded Failed Ok Outcome",
         "core.pipeline": "Pipeline Policy",
         "core.settings": "configure",
-        "decorators.decorate": "explain resilient",
+        "decorators.decorate": "resilient",
+        "explanation.explanation": "explain",
         "observe.logs": "get_logger",
         "observe.report": "RunReport",
         "policies.adaptive_rate_limit.policy": "AdaptiveRateLimit",

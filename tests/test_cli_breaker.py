@@ -1,6 +1,7 @@
 """The command line for circuits, which affects other processes."""
 
 import json
+import re
 
 import pytest
 
@@ -136,3 +137,54 @@ def test_a_name_that_no_call_has_used_is_reported(run):
 def test_open_takes_a_time_with_its_unit(run, time, code):
     found, _, err = run("open", "flights-api", "--for", time)
     assert (found, "--for takes a time such as 90, 10m, 2h or 1d" in err) == (code, code == 2)
+
+
+def test_list_marks_the_circuits_that_refuse_nothing(run):
+    watched = resilient(breaker=CircuitBreaker("watched", failures=1, enforce=False))(fetch.__wrapped__)
+    watched.outcome(ConnectionError())
+    assert watched("still called") == "still called"
+    _, out, _ = run("list")
+    assert "open (shadow: refuses nothing)" in out
+    assert [each["shadow"] for each in json.loads(run("list", "--json")[1])] == [True]
+    enforced = resilient(breaker=CircuitBreaker("watched", failures=1))(fetch.__wrapped__)
+    assert isinstance(enforced.outcome("not called").error, CircuitOpen)
+    assert [each["shadow"] for each in json.loads(run("list", "--json")[1])] == [False]
+
+
+def test_numbers_are_set_listed_with_who_and_when_and_reset(run):
+    fetch("a")
+    code, out, _ = run("set", "flights-api", "open_for=10m", "failures=2", "--by", "anna")
+    assert code == 0
+    assert re.search(r"open_for=600, failures=2 +anna +20\d\d-", out)
+    assert [fetch.outcome(ConnectionError()).error.__class__ for _ in range(3)] == [ConnectionError] * 2 + [CircuitOpen]
+    (found,) = json.loads(run("list", "--json")[1])
+    assert (found["numbers"], found["changed_by"]) == ({"open_for": 600.0, "failures": 2}, "anna")
+    assert found["changed_at"] > 1e9
+    code, out, _ = run("reset", "flights-api")
+    assert (code, "failures=2" in out) == (0, False)
+    assert json.loads(run("status", "flights-api", "--json")[1])[0]["numbers"] == {}
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["failures=0"], "whole number of 1 or more"),
+        (["failures"], "Write NUMBER=VALUE, such as failures=5"),
+        (["failures="], "Write NUMBER=VALUE"),
+        (["failures=3", "failures=4"], "failures is given twice"),
+        (["open_for=soon"], "is a number of seconds"),
+        (["opens_for=3"], "did you mean open_for?"),
+        (["enforce=false"], "a breaker has no number"),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused(run, words, part):
+    code, _, err = run("set", "flights-api", *words)
+    assert code == 2
+    assert part in err
+    assert run("list")[1] == "no circuits\n"
+
+
+def test_numbers_of_a_circuit_that_no_call_has_used_are_set_with_a_remark(run):
+    code, _, err = run("set", "new", "failures=2")
+    assert (code, err) == (0, "No call has used a circuit new yet. Known: none.\n")
+    assert run("reset", "newer")[0] == 2

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "resilient_tasks"
 #: Imported under a name that is not the package's, or as part of another package.
-PART_OF = {"pydantic_core": "pydantic"}
+PART_OF = {"pydantic_core": "pydantic", "opentelemetry": "opentelemetry-api"}
 #: Imported, and not declared.
 UNDECLARED = {"pytest": "it is what loads the plugin"}
 #: Declared, and not imported.
@@ -19,12 +19,14 @@ UNUSED = {
     "fastapi": "bounds what Prefect allows",
     "sqlalchemy": "bounds what Prefect allows",
     "s3fs": "fsspec imports it for s3://",
+    "opentelemetry-sdk": "the application sets it up",
 }
 #: The rooms that import an extra's packages.
 ROOMS_OF_EXTRAS = {
     "redis": {"state"},
     "scipy": {"validation"},
     "prometheus-client": {"observe"},
+    "opentelemetry-api": {"observe"},
     "aiosmtpd": {"testing"},
     "trustme": {"testing"},
 }

@@ -17,7 +17,7 @@ from typing import NamedTuple, TypeVar
 from resilient_tasks.alerts import registry
 from resilient_tasks.alerts.delivery import ChannelBackoff, Delivery, clamped
 from resilient_tasks.alerts.incident import RETENTION, DeliveryId, Failure, Incident, Incidents, Source
-from resilient_tasks.core import home
+from resilient_tasks.core import home, settings
 from resilient_tasks.core.execution import clock
 from resilient_tasks.core.execution import real_time as time
 from resilient_tasks.core.settings import Settings
@@ -277,6 +277,11 @@ def _where(chosen: Settings) -> StateStore | str:
     if chosen.store != "memory:":
         return chosen.store  # type: ignore[no-any-return]
     return f"sqlite:///{home.folder() / 'incidents.db'}"
+
+
+def incident_url() -> StateStore | str:
+    """Return where this process keeps incidents: a URL, or a store."""
+    return _where(settings.current)
 
 
 #: The store of incidents, one a process. A task waits for it no longer than its bound; `FailureBuffer` keeps the rest.

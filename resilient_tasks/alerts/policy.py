@@ -30,6 +30,7 @@ from resilient_tasks.core.parameters.durations import SecondsOrNone
 from resilient_tasks.core.pipeline import Policy, operation_of
 
 if TYPE_CHECKING:
+    from resilient_tasks.core.bounds import Bound
     from resilient_tasks.core.call import Call, Plan, Proceed
 
 _logger = logging.getLogger("resilient_tasks")
@@ -230,6 +231,9 @@ class Notify(Policy):
     def check(self, fn: Callable[..., Any]) -> None:
         super().check(fn)
         registry.register_for(operation_of(fn), self._all_channels)
+
+    def longest(self, inner: Bound) -> Bound:
+        return inner
 
     def describe(self) -> str:
         return f"notify: {', '.join(route.to.name for route in self._routes)}"

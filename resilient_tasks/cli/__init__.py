@@ -1,7 +1,7 @@
-"""The command line: `resilient-tasks demo | report | quarantine | breaker | outbox | alerts ...`.
+"""The command line: `resilient-tasks demo | explain | report | quarantine | breaker | limit | outbox | alerts ...`.
 
-Exit codes: 0 success (of a replay: all rows are released); 1 some rows or messages still wait; 2 the command cannot be
-run.
+Exit codes: 0 success (of a replay: all rows are released); 1 some rows or messages still wait, `explain --check` has
+remarks, or `doctor` found a problem; 2 the command cannot be run.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
-from resilient_tasks.cli import alerts, breaker, demo, outbox, quarantine, report
 from resilient_tasks.cli.printing import REFUSED, UsageError
 from resilient_tasks.core.shown import for_terminal
 from resilient_tasks.redaction.text import redact
 
-_GROUPS = (demo, report, quarantine, breaker, outbox, alerts)
+#: The modules of the commands, in the order of the help. The one that is run is imported alone: some load pandas.
+_GROUPS = ("demo", "explain", "report", "quarantine", "breaker", "limit", "outbox", "alerts", "doctor")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,7 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code.
     """
     try:
-        options = _parser().parse_args(arguments)
+        words = sys.argv[1:] if arguments is None else [*arguments]
+        options = _parser(*words[:1]).parse_args(words)
         code: int = options.run(options)
     except (UsageError, OSError, ValueError, TypeError) as error:
         print(f"resilient-tasks: {for_terminal(redact(str(error)))}", file=sys.stderr)  # noqa: T201
@@ -36,11 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(command: str = "") -> argparse.ArgumentParser:
+    """Return the parser of one command, or of all if it is none."""
     parser = argparse.ArgumentParser(prog="resilient-tasks", description="Resilience policies around Prefect tasks.")
-    subparsers = parser.add_subparsers(
-        required=True, metavar="|".join(group.__name__.rpartition(".")[2] for group in _GROUPS)
-    )
-    for group in _GROUPS:
-        group.add_to(subparsers)
+    subparsers = parser.add_subparsers(required=True, metavar="|".join(_GROUPS))
+    for group in (command,) if command in _GROUPS else _GROUPS:
+        import_module(f"{__name__}.{group}").add_to(subparsers)
     return parser

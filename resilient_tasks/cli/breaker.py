@@ -1,4 +1,4 @@
-"""`resilient-tasks breaker list | status | open | isolate | close`: circuits in the store."""
+"""`resilient-tasks breaker list | status | open | isolate | close | set | reset`: circuits in the store."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ import json
 import sys
 from collections.abc import Sequence
 
-from resilient_tasks.cli.printing import DONE, Subparsers, UsageError, check_store, duration, print_table, say
-from resilient_tasks.core import settings
+from resilient_tasks.cli._numbers import add_numbers, numbers_in, when
+from resilient_tasks.cli._numbers import open_store as _open_store
+from resilient_tasks.cli.printing import DONE, Subparsers, UsageError, duration, print_table, say
 from resilient_tasks.core.wording import named_few
 from resilient_tasks.policies.breaker.policy import CircuitBreaker, CircuitStatus
-from resilient_tasks.state.states import States, states
+from resilient_tasks.state.changes import Changes
 
 
 def add_to(subparsers: Subparsers) -> None:
     """Add this group of commands."""
     breaker = subparsers.add_parser("breaker", help="circuits: show their state, open and close them by hand")
-    commands = breaker.add_subparsers(required=True, metavar="list|status|open|isolate|close")
+    commands = breaker.add_subparsers(required=True, metavar="list|status|open|isolate|close|set|reset")
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--store", metavar="URL", help="the store of the circuits; default: RESILIENT_TASKS_STORE")
     common.add_argument("--json", action="store_true", help="print JSON")
@@ -37,6 +38,11 @@ def add_to(subparsers: Subparsers) -> None:
     )
     isolate.set_defaults(run=_isolate)
     commands.add_parser("close", parents=[named, common], help="allow calls again").set_defaults(run=_close)
+    setting = commands.add_parser("set", parents=[named, common], help="change numbers while workers run")
+    add_numbers(setting, "open_for=60 failures=5")
+    setting.set_defaults(run=_set)
+    reset = commands.add_parser("reset", parents=[named, common], help="use the numbers of the code again")
+    reset.set_defaults(run=_reset)
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -71,6 +77,22 @@ def _close(options: argparse.Namespace) -> int:
     return _status(options)
 
 
+def _set(options: argparse.Namespace) -> int:
+    _open_store(options)
+    numbers = numbers_in(options.numbers)
+    _warn_if_unknown(options.name)
+    CircuitBreaker(options.name).set_numbers(by=options.by, **numbers)
+    return _status(options)
+
+
+def _reset(options: argparse.Namespace) -> int:
+    _open_store(options)
+    if options.name not in CircuitBreaker.names():
+        return _status(options)
+    CircuitBreaker(options.name).reset_numbers()
+    return _status(options)
+
+
 def _warn_if_unknown(name: str) -> None:
     """Warn if no call has used a circuit of that name yet: it may be misspelt."""
     known = CircuitBreaker.names()
@@ -83,35 +105,33 @@ def _named(names: Sequence[str]) -> str:
     return named_few(names, 10) or "none"
 
 
-def _open_store(options: argparse.Namespace) -> States:
-    """Return the shared state; refuse a store that other processes cannot see."""
-    if options.store:
-        check_store(options.store, "--store")
-        settings.configure(store=options.store)
-    shared = states()
-    if not shared.is_shared:
-        raise UsageError(
-            "The store is in memory, so other processes cannot see it:"
-            " use --store or RESILIENT_TASKS_STORE, such as sqlite:///state.db or redis://host:6379/0."
-        )
-    if not shared.is_available:
-        raise UsageError(f"{shared.name} does not answer.")
-    return shared
-
-
 def _print(circuits: Sequence[CircuitStatus], options: argparse.Namespace) -> int:
     if options.json:
         say(json.dumps([dataclasses.asdict(circuit) for circuit in circuits]))
         return DONE
-    head = ("name", "state", "why", "tried again in s", "calls", "failures", "slow", "probes")
-    rows = [
-        (each.name, each.state, each.reason, _seconds(each), each.calls, each.failures, each.slow, each.probes)
+    head: tuple[str, ...] = ("name", "state", "why", "tried again in s", "calls", "failures", "slow", "probes")
+    rows: list[tuple[object, ...]] = [
+        (each.name, _state(each), each.reason, _seconds(each), each.calls, each.failures, each.slow, each.probes)
         for each in circuits
     ]
+    if any(each.numbers for each in circuits):
+        head = (*head, "numbers set", "by", "when")
+        rows = [(*row, *_numbers(each)) for row, each in zip(rows, circuits, strict=True)]
     print_table(head, rows)
     if not rows:
         say("no circuits")
     return DONE
+
+
+def _numbers(circuit: CircuitStatus) -> tuple[str, str, str]:
+    if circuit.changed_at is None:
+        return "", "", ""
+    changes = Changes(circuit.numbers, circuit.changed_by, circuit.changed_at)
+    return changes.in_words(), changes.by, when(changes.at)
+
+
+def _state(circuit: CircuitStatus) -> str:
+    return f"{circuit.state} (shadow: refuses nothing)" if circuit.shadow else circuit.state
 
 
 def _seconds(circuit: CircuitStatus) -> str:

@@ -20,6 +20,7 @@ from resilient_tasks.core.outcome import Failed, Outcome, pause
 if TYPE_CHECKING:
     from resilient_tasks.core.execution.interrupt import Overrun
     from resilient_tasks.core.failures import Facts
+    from resilient_tasks.core.observing import Observer
 
 Proceed = Callable[["Call"], Coroutine[Any, Any, "Outcome[Any]"]]
 
@@ -35,6 +36,8 @@ Mark: TypeAlias = list[Any]
 held: contextvars.ContextVar[Mark | None] = contextvars.ContextVar("resilient_tasks.held", default=None)
 #: Running calls of any thread that have a limit or are fenced. While it is empty, calls need not check for either.
 limited: set[Call] = set()
+#: Surrounds each call and each attempt, see `core.observing`; None while nothing traces them.
+observer: Observer | None = None
 _numbers = itertools.count(1)
 _process = os.urandom(4).hex()
 
@@ -328,6 +331,8 @@ class Call:
     def fence(self) -> None:
         """Mark the call as abandoned: it emits no event, changes no state and starts no further attempt."""
         self.is_fenced = True
+        if observer is not None:
+            observer.fenced(self)
 
     def attempted(self, attempt: int) -> Call:
         """Return the call with this attempt number."""
@@ -433,7 +438,9 @@ class Call:
             if self.is_limited:
                 limited.add(self)
             try:
-                begun = work.runtime.begin(work.fn, work.args, work.kwargs)
+                begun = (
+                    work.runtime.begin(work.fn, work.args, work.kwargs) if observer is None else observer.attempt(self)
+                )
                 outcome = await begun if type(begun) is CoroutineType else begun
             finally:
                 try:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+if TYPE_CHECKING:
+    from resilient_tasks.core.call import Work
 
 #: Raises once its run is cancelled.
 Check: TypeAlias = Callable[[], None]
@@ -63,6 +66,10 @@ class Host:
         Waits call the function periodically, since no exception reaches a waiting thread.
         """
         return None
+
+    def is_of_run(self, work: Work) -> bool:  # noqa: ARG002  # hosts read it
+        """Return whether this work is the function of the current run itself, not a call inside it."""
+        return False
 
     def results(self) -> Results | None:
         """Return the run's storage of results; None outside of any."""

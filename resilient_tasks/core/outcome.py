@@ -7,7 +7,7 @@ leaves no reference cycle that would keep a failed attempt's arguments alive.
 from __future__ import annotations
 
 import types
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from dataclasses import FrozenInstanceError
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NoReturn, TypeAlias, TypeVar
 
@@ -127,10 +127,17 @@ Outcome: TypeAlias = Ok[T_co] | Degraded[T_co] | Failed
 PAUSE = object()
 
 
+#: Called when a pipeline pauses: restores the caller's context, and returns what is called when it goes on.
+leave_context: Callable[[], Callable[[], None]] | None = None
+
+
 @types.coroutine
 def pause() -> Generator[object, None, None]:
     """Suspend the pipeline until the caller awaits the `Rest` that its driver returns."""
+    go_on = None if leave_context is None else leave_context()
     yield PAUSE
+    if go_on is not None:
+        go_on()
 
 
 class Rest(Generic[T]):

@@ -6,7 +6,7 @@ import itertools
 import math
 from _thread import get_ident
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
-from typing import Any, ClassVar, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar, cast
 
 from resilient_tasks import core
 from resilient_tasks.core import call as calls
@@ -20,6 +20,9 @@ from resilient_tasks.core.outcome import Failed, Outcome, let_go
 from resilient_tasks.core.parameters import callables
 from resilient_tasks.core.parameters.arguments import answering
 from resilient_tasks.core.wording import name_of
+
+if TYPE_CHECKING:
+    from resilient_tasks.core.bounds import Bound
 
 T = TypeVar("T")
 
@@ -81,6 +84,17 @@ class Policy:
         """How often it may invoke the function for one call at most; 0 if unlimited."""
         return 1
 
+    def longest(self, inner: Bound) -> Bound:
+        """Return the worst case of a call with this policy around `inner`, for `explain`.
+
+        A policy that takes no time and repeats nothing returns `inner`; others return what its methods make of it,
+        such as `inner.after(5, "a slot")`. By default, it is unknown.
+        """
+        is_unlimited = not self.most_attempts or (self.repeats and self.most_attempts == 1)
+        return inner.unknown(
+            f"{self.describe()} does not state its worst case", math.inf if is_unlimited else self.most_attempts
+        )
+
     @property
     def reacts_only(self) -> bool:
         """Whether it does nothing before the first attempt and nothing after a success."""
@@ -137,7 +151,7 @@ def is_policy(thing: object) -> bool:
 
 
 #: The members that the pipeline uses.
-_MEMBERS = tuple(name for name in vars(Policy) if not name.startswith("_"))
+_MEMBERS = tuple(name for name in vars(Policy) if not name.startswith("_") and name != "longest")
 
 
 def checked(policies: tuple[Policy, ...]) -> tuple[Policy, ...]:
@@ -279,13 +293,16 @@ class Pipeline:
         limits = (NEVER, NEVER) if outer is None else inherited(outer, work.thread, is_async=is_async)
         began = work.began
         call = Call(work, outer, 1, clock.now() if began is None or began != began else began, *limits)  # noqa: PLR0124  # NaN
+        observer = calls.observer
         try:
-            outcome = await self._proceed(call)
+            outcome = await (self._proceed(call) if observer is None else observer.around(call, self._proceed))
         except Exception as error:  # raised by a policy, or by a predicate of the user's
             outcome = Failed(error)
         try:
             return reported(call, outcome)
         finally:
+            if observer is not None:
+                observer.ended(call, outcome)
             del outcome  # see `let_go`
 
     async def _unwrapped(self, work: Work) -> Any:
@@ -445,29 +462,3 @@ def operation_of(fn: Callable[..., Any]) -> str:
 def in_order(policies: Iterable[Policy]) -> tuple[Policy, ...]:
     """Sort policies into the canonical order; the sort is stable within a slot."""
     return tuple(sorted(policies, key=lambda policy: _PLACES[policy.slot]))
-
-
-def explain_pipeline(pipeline: Pipeline) -> str:
-    """Describe a pipeline, outermost policy first, with remarks on an unusual order."""
-    lines = [f"{number}. {policy.describe()}" for number, policy in enumerate(pipeline.policies, 1)]
-    lines.append(f"{len(lines) + 1}. the function")
-    lines.extend(f"! {remark}" for remark in _remarks(pipeline.policies))
-    return "\n".join(lines)
-
-
-def _remarks(policies: tuple[Policy, ...]) -> Iterable[str]:
-    for outer, inner in itertools.pairwise(policies):
-        if _PLACES[outer.slot] > _PLACES[inner.slot]:
-            yield _COSTS.get(
-                (outer.slot, inner.slot),
-                f"{outer.slot} is outside {inner.slot}; the usual order is the reverse",
-            )
-
-
-_COSTS = {
-    ("timeout", "retry"): "timeout outside retry: one timeout for all attempts and waits; Deadline is the usual way",
-    ("retry", "deadline"): "retry outside deadline: every attempt gets the whole deadline again",
-    ("retry", "fallback"): "retry outside fallback: the fallback answers first, so nothing is ever retried",
-    ("deadline", "fallback"): "deadline outside fallback: no time may be left for the fallback",
-    ("breaker", "retry"): "breaker outside retry: it counts calls, not attempts, and cannot stop a retry storm",
-}

@@ -69,7 +69,10 @@ class Settings:
 listeners: list[Callable[[Settings], None]] = []
 
 #: Variables with our prefix that are not settings.
-_MORE_VARIABLES = ("HOME",)
+_MORE_VARIABLES = ("HOME", "CONFIG", "OTEL")
+#: What the variables that change policies of a file begin with. They are checked when such a policy is used.
+_POLICIES = "POLICIES__"
+_HOW = f"write {_PREFIX}{_POLICIES}<NAME>__<KEYWORD>__<ARGUMENT>, with two underscores between them"
 #: Settings that may be 0 seconds.
 _ZERO = ("store_staleness", "notify_cooldown", "longest_retry_after")
 
@@ -80,11 +83,20 @@ def _warn_about_unknown_variables() -> None:
     for variable in sorted(os.environ):
         name = variable.removeprefix(_PREFIX).removeprefix("RESILIENT_TASK_").lower()
         ours = variable.startswith((_PREFIX, "RESILIENT_TASK_"))
-        if ours and (name not in known or not variable.startswith(_PREFIX)):
+        if ours and name.startswith("polic"):
+            if not _names_a_part(variable):
+                warnings.warn(f"{variable} in the environment sets nothing: {_HOW}", stacklevel=2)
+        elif ours and (name not in known or not variable.startswith(_PREFIX)):
             meant = core.parameters.words.did_you_mean(name, known).replace("=", "").upper()
             meant = meant.replace("DID YOU MEAN ", f"did you mean {_PREFIX}")
             all_of = ", ".join(_PREFIX + one.upper() for one in known)
             warnings.warn(f"{variable} in the environment sets nothing{meant or f': there are {all_of}'}", stacklevel=2)
+
+
+def _names_a_part(variable: str) -> bool:
+    """Return whether a variable names a policy and its keyword."""
+    _, found, rest = variable.partition(_PREFIX + _POLICIES)
+    return bool(found) and all(rest.split("__")) and "__" in rest
 
 
 def _from_environment() -> Settings:
@@ -122,6 +134,15 @@ def _parse(name: str, text: str, form: type) -> bool | float | str | tuple[str, 
     if form is float:
         return core.parameters.durations.seconds(text, _PREFIX + name.upper(), zero=name in _ZERO, bare=1.0)
     return text
+
+
+def from_environment_again() -> Settings:
+    """Return the settings as the environment gives them now, and change nothing.
+
+    Raises:
+        PolicyError: a variable has a wrong value.
+    """
+    return _from_environment()
 
 
 #: The settings in force. Read it at call time, never at import.

@@ -346,6 +346,8 @@ def needs_pipeline(plan: Plan, new: list[bool], seconds: float = 0.0) -> bool:
     if new:
         new.clear()
         return True
+    if calls.observer is not None:
+        return True
     outer = calls.running.get()
     if outer is None or not outer.is_limited:
         return False

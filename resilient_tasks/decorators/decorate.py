@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 import warnings
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, fields, replace
 from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, Unpack, overload
@@ -17,22 +17,25 @@ from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.execution import runtime, streams
 from resilient_tasks.core.outcome import Outcome
 from resilient_tasks.core.parameters import callables
-from resilient_tasks.core.pipeline import Pipeline, explain_pipeline, operation_of
+from resilient_tasks.core.pipeline import Pipeline, operation_of
 from resilient_tasks.decorators import misuse
 from resilient_tasks.decorators.keywords import (
     KEYWORDS,
     PolicyOptions,
     arranged,
     build,
+    expanded,
     is_stand_in,
     settled,
     slots_given,
     slots_of,
+    without_keywords,
 )
-from resilient_tasks.observe import logs
+from resilient_tasks.observe import logs, otel
 
 if TYPE_CHECKING:
     from resilient_tasks.core.events import Sink
+    from resilient_tasks.decorators.named import Named
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -68,6 +71,8 @@ class Plan:
         is_async: whether calling the function returns a coroutine, as far as can be known beforehand.
         more: the slots of the policies in `policies=`.
         attempts: the largest number of attempts of one call; 0 if unlimited.
+        named: the policy of `policy=`, without its keywords: those are in the pipeline, so a worker process that gets
+            this plan needs no file.
         owner: the callable that this plan belongs to. `functools.wraps` copies attributes, so a foreign wrapper has the
             plan of the function that it wraps; only the owner itself may be merged with.
     """
@@ -79,6 +84,7 @@ class Plan:
     is_async: bool
     more: frozenset[str] = frozenset()
     attempts: int = field(init=False)
+    named: Named | None = None
     owner: object = None
 
     def __post_init__(self) -> None:
@@ -127,6 +133,7 @@ def resilient(fn: Callable[..., Any] | None = None, /, **options: Unpack[PolicyO
             - `single_flight=True` or `SingleFlight(...)`: concurrent calls with equal arguments share one attempt.
             - `notify=Slack(channel="#ml-alerts")`, several channels, or `Notify(...)`: the channels to alert.
             - `policies=[...]` or a `Pipeline`: further policies.
+            - `policy="flights-api"`: the policies of a table in `pyproject.toml` or `resilient_tasks.toml`.
             - `idempotent=True`: doing the work twice does no harm.
 
     Raises:
@@ -139,6 +146,7 @@ def resilient(fn: Callable[..., Any] | None = None, /, **options: Unpack[PolicyO
 
 def _decorate(fn: Callable[..., Any], options: PolicyOptions) -> Any:
     logs.install()
+    otel.install_if_wanted()
     plan = make_plan(fn, options)
     if not options and not plan.pipeline.policies:
         msg = (
@@ -164,18 +172,19 @@ def make_plan(fn: Callable[..., Any], options: PolicyOptions, decorator: str = "
     misuse.refuse_unknown(options, KEYWORDS, decorator=decorator)
     if type(fn) is not FunctionType:
         misuse.refuse_object(fn, decorator)
-    options = settled(options)
+    options, named = expanded(settled(options))
     inner = plan_of(fn)
     idempotent = _idempotent(options, otherwise=False)
     pipeline = build(options)
     more = slots_given(options)
     if inner is not None:
         fn, idempotent, more = inner.fn, idempotent or inner.idempotent, more | inner.more
+        named = named or inner.named
         pipeline = arranged((*pipeline.policies, *inner.pipeline.policies))
     _check(pipeline, fn, idempotent=idempotent, by_prefect=decorator != "resilient")
     if pipeline.policies:
         _load_failure_modules()
-    plan = Plan(fn, pipeline, idempotent, operation_of(fn), callables.is_async(fn), more)
+    plan = Plan(fn, pipeline, idempotent, operation_of(fn), callables.is_async(fn), more, without_keywords(named))
     _warn_of_abandoned_attempts(plan)
     return plan
 
@@ -212,16 +221,20 @@ def _check(pipeline: Pipeline, fn: Callable[..., Any], *, idempotent: bool, by_p
 def replaced(plan: Plan, options: PolicyOptions) -> Plan:
     """Return `plan` with the policies of `options` in place of those in the same slots.
 
-    A keyword that is None removes its policy; `policies=None` removes those given with `policies=`.
+    A keyword that is None removes its policy; `policies=None` removes those given with `policies=`. `policy=` replaces
+    the policies that an earlier `policy=` gave.
 
     Raises:
         PolicyError: the options are contradictory.
     """
-    options = settled(options)
+    by_name = "policy" in options
+    options, named = expanded(settled(options))
     new = build(options).policies
     gone = {policy.slot for policy in new}.union(*(slots_of(name) for name, value in options.items() if value is None))
     if "policies" in options and not options["policies"]:
         gone |= plan.more
+    if by_name and plan.named is not None:
+        gone |= plan.named.slots
     kept = [policy for policy in plan.pipeline.policies if policy.slot not in gone]
     if "validate output" in gone:
         kept = [policy.checked_by() if is_stand_in(policy) else policy for policy in kept]
@@ -229,7 +242,8 @@ def replaced(plan: Plan, options: PolicyOptions) -> Plan:
     idempotent = _idempotent(options, otherwise=plan.idempotent)
     _check(pipeline, plan.fn, idempotent=idempotent, by_prefect=True)
     more = plan.more - gone | slots_given(options)
-    return replace(plan, pipeline=pipeline, idempotent=idempotent, more=more, owner=None)
+    named = without_keywords(named) if by_name else plan.named
+    return replace(plan, pipeline=pipeline, idempotent=idempotent, more=more, named=named, owner=None)
 
 
 def plan_of(fn: object) -> Plan | None:
@@ -238,61 +252,32 @@ def plan_of(fn: object) -> Plan | None:
     return plan if isinstance(plan, Plan) and plan.owner is fn else None
 
 
-def explain(what: object) -> str:
-    """Describe a pipeline, or the pipeline of a decorated function, with remarks on an unusual order.
-
-    Raises:
-        TypeError: `what` is neither.
-    """
-    if isinstance(what, Pipeline):
-        return explain_pipeline(what)
-    plan = plan_of(what) or plan_of(getattr(what, "fn", None)) or getattr(what, "plan", None)
-    if not isinstance(plan, Plan):
-        msg = f"explain takes a Pipeline or a function decorated by resilient_tasks, not {what!r}"
-        raise TypeError(msg)
-    return "\n".join([explain_pipeline(plan.pipeline), *_how_limits_end(plan)])
-
-
-_AUTO = {
-    True: "over a limit, the function is cancelled",
-    False: "over a limit, the function is interrupted by a signal in the main thread;"
-    " in a worker thread the call returns, and the abandoned thread runs on",
-}
-_OTHERWISE = {
-    "process": "over a limit, the function's process is killed",
-    "cooperative": "over its timeout, the function is not interrupted: it checks remaining()",
-}
-
-
-def _how_limits_end(plan: Plan) -> Iterable[str]:
-    limits = [policy for policy in plan.pipeline.policies if policy.slot in {"timeout", "deadline"}]
-    if limits:
-        enforce = next((policy.enforce for policy in limits if hasattr(policy, "enforce")), "auto")
-        yield f"· {_OTHERWISE.get(enforce, _AUTO[plan.is_async])}"
-
-
 def _warn_of_abandoned_attempts(plan: Plan) -> None:
+    if message := abandoned_attempts(plan):
+        warnings.warn(message, UserWarning, stacklevel=_own_frames())
+
+
+def abandoned_attempts(plan: Plan) -> str:
+    """Explain why an attempt may be abandoned, which is then not retried; empty if none can be, or it is harmless."""
     if plan.idempotent or not plan.pipeline.repeats:
-        return
+        return ""
     limits = [policy for policy in plan.pipeline.policies if policy.slot == "timeout"]
     if not any(getattr(policy, "enforce", "") == "auto" for policy in limits):
-        return
+        return ""
     name = operation_of(plan.fn)
     if not plan.is_async:
-        message = (
+        return (
             f"{name} is sync and has a timeout and a retry: in a worker thread Python cannot stop a slow attempt,"
             " and there will be no retry while it may still run. Set idempotent=True if doing the work twice does no"
             ' harm, use Timeout(..., enforce="process") to kill slow attempts, or make the function async'
         )
-    elif handed_over := _hands_over(getattr(plan.fn, "__code__", None)):
-        message = (
+    if handed_over := _hands_over(getattr(plan.fn, "__code__", None)):
+        return (
             f"{name} has a timeout and a retry, and hands work over ({', '.join(handed_over)}): cancelling it does not"
             " stop that work, and there will be no retry while it may still run. Set idempotent=True if doing the work"
             " twice does no harm, or put the timeout with enforce='process' on the sync function that does the work"
         )
-    else:
-        return
-    warnings.warn(message, UserWarning, stacklevel=_own_frames())
+    return ""
 
 
 #: Calls with which an async function hands work over to where cancellation does not reach it.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache, lru_cache
 from importlib import import_module
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, TypedDict, TypeGuard
+from typing import TYPE_CHECKING, Any, TypedDict, TypeGuard, cast
 
 from resilient_tasks.core.call import NEVER
 from resilient_tasks.core.errors import PolicyError
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from resilient_tasks.core.keys.keys import Name
     from resilient_tasks.core.parameters.durations import Duration
     from resilient_tasks.core.stand_ins import StandIn
+    from resilient_tasks.decorators.named import Named
     from resilient_tasks.policies.adaptive_rate_limit.policy import AdaptiveRateLimit
     from resilient_tasks.policies.breaker.policy import CircuitBreaker
     from resilient_tasks.policies.bulkhead.policy import Bulkhead
@@ -50,6 +51,8 @@ class PolicyOptions(TypedDict, total=False):
             `Notify`. A Prefect `NotificationBlock` is a channel, too.
         policies: further policies, put into the canonical order; a `Pipeline` keeps its own order and excludes
             other policies.
+        policy: the name of a policy in `pyproject.toml` or `resilient_tasks.toml`: its table gives the keywords that
+            are not given here.
         idempotent: doing the work twice does no harm, so an attempt may start while an earlier one still runs.
     """
 
@@ -65,6 +68,7 @@ class PolicyOptions(TypedDict, total=False):
     single_flight: SingleFlight | bool | None
     notify: Notify | Channel | NotificationBlock | Route | Iterable[Channel | NotificationBlock | Route] | None
     policies: Pipeline | Iterable[Policy] | None
+    policy: str | None
     idempotent: bool
 
 
@@ -161,6 +165,31 @@ def _made(keyword: str, given: Any) -> Policy:
     return policy(**{_SHORT[keyword]: given}) if keyword in _SHORT else policy(given)
 
 
+def expanded(options: PolicyOptions) -> tuple[PolicyOptions, Named | None]:
+    """Return `options` with the keywords of a named policy in place of `policy=`, and that policy, if there is one.
+
+    A keyword beside `policy=` replaces that of the policy.
+
+    Raises:
+        PolicyError: there is no such policy, or it is wrong.
+    """
+    if "policy" not in options:
+        return options, None
+    beside = {keyword: value for keyword, value in options.items() if keyword != "policy"}
+    if options["policy"] is None:
+        return cast("PolicyOptions", beside), None
+    from resilient_tasks.decorators import named  # noqa: PLC0415  # a program without such a policy reads no file
+
+    found = named.keywords_of(options["policy"])
+    slots = {slot for keyword in found.options.keys() - beside.keys() for slot in slots_of(keyword)}
+    return cast("PolicyOptions", {**found.options, **beside}), found._replace(slots=frozenset(slots))
+
+
+def without_keywords(named: Named | None) -> Named | None:
+    """Return a named policy without its keywords, for a plan: the pipeline has them."""
+    return None if named is None else named._replace(options={})
+
+
 def settled(options: PolicyOptions) -> PolicyOptions:
     """Return `options` with `policies=` as a tuple if it was an iterator, and `single_flight=False` as None."""
     if options.get("single_flight") is False:
@@ -213,7 +242,7 @@ def _adapted(parts: list[Policy], seen: Mapping[str, Any]) -> list[Policy]:
     flight, deadline, breaker = (_ours(keyword, seen) for keyword in ("single_flight", "deadline", "breaker"))
     if flight is not None:
         parts[parts.index(flight)] = flight.within(deadline.seconds if deadline is not None else NEVER)
-    if breaker is not None and ("rate limit" in seen or "bulkhead" in seen):
+    if breaker is not None and breaker.enforce and ("rate limit" in seen or "bulkhead" in seen):
         parts.append(breaker.ahead())
     if "fallback" in seen and "validate output" in seen and is_stand_in(fallback := seen["fallback"]):
         _no_stand_in_for_a_split(parts)

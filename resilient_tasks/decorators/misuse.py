@@ -200,7 +200,10 @@ def refuse_policies(given: object) -> None:
     if is_policy(given):
         msg = f"policies=[Retry(...)] takes several policies, or a Pipeline: put {given!r} into a list"
         raise PolicyError(msg)
-    if isinstance(given, str | bytes | Mapping) or not hasattr(given, "__iter__"):
+    if isinstance(given, str):
+        by_name = f"write policy={given!r} for the policy of that name in a file"
+        raise PolicyError(f"policies= takes a list of policies, or a Pipeline: {by_name}; for a list, {_LIST}")
+    if isinstance(given, bytes | Mapping) or not hasattr(given, "__iter__"):
         raise PolicyError(f"policies= takes a list of policies, or a Pipeline, not {_shown(given)}: {_LIST}")
 
 

@@ -191,7 +191,18 @@ def _closed(to: Measures, event: e.BreakerClosed) -> Iterator[Measurement]:
     yield from to.circuits(event.breaker, "closed")
 
 
+def _shadow(to: Measures, event: Event, policy: str, name: str) -> Measurement:
+    return to.at("shadow_refusals_total", 1, operation=event.operation, policy=policy, limit=name)
+
+
+def _would_refuse(to: Measures, event: e.BreakerWouldRefuse) -> Iterator[Measurement]:
+    yield _shadow(to, event, "breaker", event.breaker)
+
+
 def _limited(to: Measures, event: e.RateLimitReached) -> Iterator[Measurement]:
+    if event.shadow:
+        yield _shadow(to, event, "rate limit", event.limit)
+        return
     refused = _flag(event.refused)
     yield to.at("rate_limited_total", 1, operation=event.operation, limit=event.limit, refused=refused)
     if not event.refused:
@@ -204,6 +215,9 @@ def _adapted(to: Measures, event: e.RateAdapted) -> Iterator[Measurement]:
 
 
 def _rejected(to: Measures, event: e.BulkheadRejected) -> Iterator[Measurement]:
+    if event.shadow:
+        yield _shadow(to, event, "bulkhead", event.bulkhead)
+        return
     yield to.at("bulkhead_rejected_total", 1, operation=event.operation, bulkhead=event.bulkhead)
 
 
@@ -325,6 +339,7 @@ MEASURED: Mapping[type[Event], Measure] = {
     e.BreakerOpened: _opened,
     e.BreakerHalfOpened: _half_opened,
     e.BreakerClosed: _closed,
+    e.BreakerWouldRefuse: _would_refuse,
     e.RateLimitReached: _limited,
     e.RateAdapted: _adapted,
     e.BulkheadRejected: _rejected,

@@ -73,6 +73,12 @@ METRICS: Mapping[str, Metric] = {
         Metric("rate_limit_calls_per_second", "gauge", ("limit",), "The rate of an adaptive rate limit."),
         Metric("bulkhead_rejected_total", "counter", ("operation", "bulkhead"), "Calls that a full bulkhead rejected."),
         Metric(
+            "shadow_refusals_total",
+            "counter",
+            ("operation", "policy", "limit"),
+            "Calls that a policy with `enforce=False` would have refused or delayed.",
+        ),
+        Metric(
             "flights_joined_total", "counter", ("operation", "outcome"), "Calls that shared the attempt of another."
         ),
         Metric("flight_wait_seconds", "histogram", ("operation",), "Waits for a shared attempt.", _WAITS),

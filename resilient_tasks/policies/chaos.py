@@ -18,6 +18,7 @@ from resilient_tasks.core.wording import short_name_of
 from resilient_tasks.state.states import count
 
 if TYPE_CHECKING:
+    from resilient_tasks.core.bounds import Bound
     from resilient_tasks.core.call import Call, Proceed
 
 
@@ -62,6 +63,9 @@ class Chaos(Policy):
             msg = f"Chaos(outcome=...) is a function of the result, not {self.outcome!r}"
             raise PolicyError(msg)
         durations.settle(self, "latency")
+
+    def longest(self, inner: Bound) -> Bound:
+        return inner.after(self.latency or 0.0, "an injected latency") if self.rate else inner
 
     def describe(self) -> str:
         return f"chaos: {self.rate:.0%} of attempts, {self._fault_name()}, seed {self.seed}"

@@ -15,6 +15,7 @@ from resilient_tasks.core.parameters.arguments import answering
 from resilient_tasks.core.pipeline import Policy
 
 if TYPE_CHECKING:
+    from resilient_tasks.core.bounds import Bound
     from resilient_tasks.core.call import Call, Proceed
     from resilient_tasks.core.outcome import Outcome
     from resilient_tasks.core.parameters.durations import Duration
@@ -49,6 +50,9 @@ class Deadline(Policy):
 
     def describe(self) -> str:
         return f"deadline: {self.seconds:g} s for all attempts and waits"
+
+    def longest(self, inner: Bound) -> Bound:
+        return inner.within(self.seconds)
 
     @property
     def first_limit(self) -> float:

@@ -18,6 +18,7 @@ from resilient_tasks.core.stand_ins import DEFAULT, StandIn, calling, fall_back
 from resilient_tasks.core.wording import short_name_of
 
 if TYPE_CHECKING:
+    from resilient_tasks.core.bounds import Bound
     from resilient_tasks.core.call import Call, Proceed
 
 
@@ -84,6 +85,11 @@ class Fallback(StandIn):
     @property
     def heeds_arguments(self) -> bool:
         return self.use is not None
+
+    def longest(self, inner: Bound) -> Bound:
+        if self.use is None:
+            return inner
+        return inner.then(self.timeout, f"the fallback {', '.join(map(_name, self.functions()))}")
 
     def describe(self) -> str:
         names = ", ".join(_name(use) for use in self.functions()) or f"value {self.value!r}"

@@ -19,6 +19,7 @@ from resilient_tasks.core.pipeline import Policy
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
+    from resilient_tasks.core.bounds import Bound
     from resilient_tasks.core.call import Call, ParallelCall, Proceed
     from resilient_tasks.core.parameters.durations import Duration
 
@@ -65,6 +66,9 @@ class Hedge(Policy):
     @property
     def most_attempts(self) -> int:
         return self.attempts
+
+    def longest(self, inner: Bound) -> Bound:
+        return inner.beside(self.attempts, self.after)
 
     def describe(self) -> str:
         return f"hedge: after {self.after:g} s, up to {self.attempts} concurrent attempts"

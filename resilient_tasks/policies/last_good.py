@@ -36,6 +36,7 @@ from resilient_tasks.storage.files import files_at, safe_name
 from resilient_tasks.storage.results import FileResults, Label, Moment, StoredResults, UnstorableError
 
 if TYPE_CHECKING:
+    from resilient_tasks.core.bounds import Bound
     from resilient_tasks.core.call import Call, Proceed
 
 NAME = "last good result"
@@ -134,6 +135,11 @@ class LastGood(StandIn):
             files_at(self.folder, self.options or {})
         except ValueError as error:
             raise PolicyError(f"LastGood(folder=...): {error}") from None
+
+    def longest(self, inner: Bound) -> Bound:
+        if isinstance(self.otherwise, StandIn):
+            return self.otherwise.longest(inner)
+        return inner if self.otherwise is None else inner.then(None, f"the fallback {_named(self.otherwise)}")
 
     def describe(self) -> str:
         limit = "" if self.max_age is None else f", at most {age(self.max_age)} old"

@@ -16,6 +16,7 @@ from resilient_tasks.core.parameters.arguments import answering
 from resilient_tasks.core.pipeline import Policy, operation_of
 
 if TYPE_CHECKING:
+    from resilient_tasks.core.bounds import Bound
     from resilient_tasks.core.call import Call, Proceed
     from resilient_tasks.core.outcome import Outcome
     from resilient_tasks.core.parameters.durations import Duration
@@ -67,6 +68,13 @@ class Timeout(Policy):
 
     def describe(self) -> str:
         return f"timeout: {self.seconds:g} s an attempt, enforce={self.enforce!r}"
+
+    def longest(self, inner: Bound) -> Bound:
+        if self.enforce == "cooperative":
+            return inner.never_interrupted(
+                "nothing interrupts the function, which has to check remaining() (cooperative)"
+            )
+        return inner.interrupted(self.seconds)
 
     @property
     def first_limit(self) -> float:

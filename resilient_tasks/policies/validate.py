@@ -43,6 +43,7 @@ from resilient_tasks.validation.schemas import library
 from resilient_tasks.validation.split import split
 
 if TYPE_CHECKING:
+    from resilient_tasks.core.bounds import Bound
     from resilient_tasks.core.call import Call, Proceed
 
 OnInvalid = Literal["raise", "quarantine", "drop", "warn", "branch"]
@@ -190,6 +191,9 @@ class Validate(Policy):
             _Batch(self.batch).check_key(fn)
         if self.branches:
             check_annotation(fn, several=is_container(self.output))
+
+    def longest(self, inner: Bound) -> Bound:
+        return inner
 
     def describe(self) -> str:
         ways = [way for way, schema in (("input", self.input), ("output", self.output)) if schema is not None]

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from prefect.results import ResultSerializer, ResultStorage
     from prefect.task_runners import TaskRunner
 
+    from resilient_tasks.explanation.explanation import Explanation
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -138,6 +140,12 @@ class ResilientFlow(Flow[P, R]):
         other._install(plan, conditions)  # noqa: SLF001  # same class
         return other
 
+    def explain(self) -> Explanation:
+        """Explain what this flow's policies will do, and those of its tasks, with remarks on what is unusual."""
+        from resilient_tasks.explanation.explanation import explain  # noqa: PLC0415  # few flows are explained
+
+        return explain(self)
+
 
 @overload
 def resilient_flow(fn: Callable[P, R], /) -> ResilientFlow[P, R]: ...
@@ -162,6 +170,7 @@ def resilient_flow(fn: Callable[..., Any] | None = None, /, **options: Unpack[Fl
             - `single_flight=True` or `SingleFlight(...)`: concurrent calls with equal arguments share one attempt.
             - `notify=Slack(channel="#ml-alerts")`, several channels, or `Notify(...)`: where to send alerts.
             - `policies=[...]` or a `Pipeline`: further policies.
+            - `policy="flights-api"`: the policies of a table in `pyproject.toml` or `resilient_tasks.toml`.
             - `idempotent=True`: doing the work twice does no harm.
             - `on_unobserved="fail"` (the default), `"warn"` or `"ignore"`, as in Prefect: how a run ends if a submitted
               task failed and the flow did not check its future.

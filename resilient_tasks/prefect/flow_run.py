@@ -47,6 +47,11 @@ _earlier: dict[UUID, RunHistory] = {}
 _active: dict[str, FlowRun] = {}
 
 
+def is_of_run(work: Work) -> bool:
+    """Return whether this work is the function of a flow run."""
+    return work.id in _active
+
+
 @dataclass(frozen=True, slots=True)
 class RunConditions:
     """A resilient flow's conditions on its runs, besides its policies.

@@ -20,9 +20,10 @@ from prefect.settings import PREFECT_UI_URL
 
 from resilient_tasks import safely
 from resilient_tasks.core import events, host, settings
+from resilient_tasks.core.call import Work
 from resilient_tasks.core.host import Check, Host, Loop, Results
-from resilient_tasks.observe import journal, lines, logs
-from resilient_tasks.prefect import outages, undocumented
+from resilient_tasks.observe import journal, lines, logs, otel
+from resilient_tasks.prefect import outages, run_spans, undocumented
 
 
 class PrefectHost(Host):
@@ -66,6 +67,11 @@ class PrefectHost(Host):
 
     def watch(self) -> Check | None:
         return undocumented.cancelled_by_its_runner()
+
+    def is_of_run(self, work: Work) -> bool:
+        from resilient_tasks.prefect import flow_run  # noqa: PLC0415  # it imports this module
+
+        return bool(work.sinks) or flow_run.is_of_run(work)
 
     def results(self) -> Results | None:
         from resilient_tasks.prefect import blocks  # noqa: PLC0415  # only needed to keep results
@@ -220,11 +226,13 @@ def connect() -> None:
     """
     logs.install()
     journal.install()
+    otel.install_if_wanted()
     if not host.install(PrefectHost()):
         return
     import prefect.main  # noqa: F401, PLC0415  # its models and logs, needed to run a task but not to import one
 
     _install_filters()
+    run_spans.complete()
     outages.install()
     if not any(isinstance(handler, RunLogHandler) for handler in logs.LOGGER.handlers):
         logs.LOGGER.addHandler(RunLogHandler())

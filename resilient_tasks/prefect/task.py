@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from prefect.transactions import Transaction
     from prefect.utilities.annotations import NotSet
 
+    from resilient_tasks.explanation.explanation import Explanation
+
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
@@ -197,6 +199,12 @@ class ResilientTask(Task[P, R]):
             fn = MethodType(fn, bound_to)
         return decorate.wrapped(replace(self.plan, fn=fn, owner=None))  # type: ignore[no-any-return]
 
+    def explain(self) -> Explanation:
+        """Explain what the policies of this task will do, with their worst case and remarks on what is unusual."""
+        from resilient_tasks.explanation.explanation import explain  # noqa: PLC0415  # few tasks are explained
+
+        return explain(self)
+
     def apply_async(self, *args: Any, **kwargs: Any) -> PrefectDistributedFuture[R]:
         """Have a task worker run this task, as Prefect's `apply_async`; `delay` calls this too."""
         future = super().apply_async(*args, **kwargs)
@@ -300,6 +308,7 @@ def resilient_task(fn: Callable[..., Any] | None = None, /, **options: Unpack[Ta
             - `single_flight=True` or `SingleFlight(...)`: concurrent calls with equal arguments share one attempt.
             - `notify=Slack(channel="#ml-alerts")`, several channels, or `Notify(...)`: where to send alerts.
             - `policies=[...]` or a `Pipeline`: further policies.
+            - `policy="flights-api"`: the policies of a table in `pyproject.toml` or `resilient_tasks.toml`.
             - `idempotent=True`: doing the work twice does no harm.
 
     Raises:

@@ -143,6 +143,12 @@ RELATED = Reliance(
     purpose="sending states without their flow and deployment while the server is away",
     without="states of task runs may be lost while the server is away",
 )
+RUN_TELEMETRY = Reliance(
+    name="prefect.telemetry.run_telemetry.RunTelemetry",
+    since="3.2.0",
+    purpose="joining a task run's span to its flow run's from another process, and ending it after a timeout",
+    without="with OpenTelemetry, the spans of task runs in other processes begin traces of their own",
+)
 
 RELIANCES = (
     PUBLISH,
@@ -161,6 +167,7 @@ RELIANCES = (
     STREAM,
     HAS_CONNECTED,
     RELATED,
+    RUN_TELEMETRY,
 )
 
 _warned: set[Reliance] = set()

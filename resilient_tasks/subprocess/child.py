@@ -15,20 +15,24 @@ from typing import Any, NoReturn
 from resilient_tasks.core import call as calls
 from resilient_tasks.core.call import Call, Work
 from resilient_tasks.core.execution import clock, runtime
+from resilient_tasks.core.observing import Carrier
 from resilient_tasks.core.parameters import callables
 from resilient_tasks.subprocess import environment, log_forwarding, process_tree, serialization
 from resilient_tasks.subprocess.channel import Channel, EndedError, Incoming, Message, Piece
+
+_NO_CONTEXT = contextlib.nullcontext()
 
 
 def described(call: Call) -> tuple[Any, ...]:
     """Return what the child needs to know of a call, with times in seconds from now."""
     work, now = call.work, clock.now()
     until = (call.deadline - now, call.limited_until - now)
-    return work.operation, work.id, work.idempotent, call.attempt, now - call.started, *until
+    carrier = None if calls.observer is None else calls.observer.carrier()
+    return work.operation, work.id, work.idempotent, call.attempt, now - call.started, *until, carrier
 
 
 def _call(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], description: tuple[Any, ...]) -> Call:
-    operation, call_id, idempotent, attempt, elapsed, deadline, limited_until = description
+    operation, call_id, idempotent, attempt, elapsed, deadline, limited_until, _ = description
     work = Work(operation, fn, args, kwargs, runtime.SYNC, idempotent, id=call_id)
     now = clock.now()
     return Call(work, None, attempt, now - elapsed, now + deadline, now + limited_until)
@@ -56,24 +60,31 @@ class _Child:
         self._fn: Callable[..., Any] | None = None
         self._calling = False
         self._around: environment.Environment | None = None
+        self._carrier: Carrier | None = None
+        self._prepare: Callable[[], None] | None = None
         log_forwarding.divert(self._forward)
 
     def serve(self) -> None:
         while True:
             message, content = self._channel.receive()
             if message is Message.ENVIRONMENT:
-                serialization.loads(content).apply()
-                self._around = environment.present()
+                received = serialization.loads(content)
+                received.apply()
+                self._around, self._prepare = environment.present(), received.carrier and received.carrier.prepare
             elif message is Message.LOAD:
                 self._send(*self._loaded(content))
             else:
                 self._send(*self._called(content))
+                if self._carrier is not None:
+                    self._carrier.finish()
                 if self._around is not None and environment.present() is not self._around:
                     self._around.apply()  # the next function finds what its caller has
                     self._around = environment.present()
 
     def _loaded(self, content: bytes | Incoming) -> tuple[Message, bytes]:
         try:
+            if self._prepare is not None:
+                self._prepare()
             self._fn = serialization.received(content)
         except BaseException as error:
             return Message.NOT_LOADED, serialization.dump_error(error, "its module")
@@ -84,8 +95,8 @@ class _Child:
         operation = "the function"
         try:
             args, kwargs, description = serialization.received(content)
-            operation = description[0]
-            with calls.InProgress(_call(self._fn, args, kwargs, description)):
+            operation, self._carrier = description[0], description[-1]
+            with calls.InProgress(_call(self._fn, args, kwargs, description)), self._carrier or _NO_CONTEXT:
                 self._calling = True
                 try:
                     result = self._fn(*args, **kwargs)

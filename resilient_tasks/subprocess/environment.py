@@ -13,7 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from resilient_tasks.core import call as calls
 from resilient_tasks.core import settings
+from resilient_tasks.core.observing import Carrier
 from resilient_tasks.subprocess import function_ref
 
 #: Not the name of a logger: the level up to which all logging is disabled.
@@ -22,13 +24,17 @@ _DISABLED = "\0disabled"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Environment:
-    """A snapshot of a process, never changed: the same object means the same environment."""
+    """A snapshot of a process, never changed: the same object means the same environment.
+
+    `carrier` carries the context of a call, if there is an observer; its module is thus loaded before a limit counts.
+    """
 
     path: list[str]
     folder: str | None
     variables: Mapping[bytes, bytes]
     settings: settings.Settings
     levels: Mapping[str, int]
+    carrier: type[Carrier] | None = None
 
     def portable(self) -> Environment:
         """Return what of it can be sent: a store that is an object stays here."""
@@ -59,15 +65,17 @@ def present() -> Environment:
     """Return the environment of this process: the same object as before, if nothing has changed."""
     global _last  # noqa: PLW0603  # one a process
     last, path, folder, variables = _last, _path(), _folder(), _variables()
+    carrier = None if calls.observer is None else calls.observer.carrier_class
     if (
         last is None
         or last.settings is not settings.current
         or last.variables != variables
         or last.path != path
         or last.folder != folder
+        or last.carrier is not carrier
         or not _levels_stand(last)
     ):
-        _last = last = Environment(path, folder, {**variables}, settings.current, _levels())
+        _last = last = Environment(path, folder, {**variables}, settings.current, _levels(), carrier)
     return last
 
 

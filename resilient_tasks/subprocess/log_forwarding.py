@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from resilient_tasks import safely
+from resilient_tasks.core import call as calls
 from resilient_tasks.core.events import Event, FallbackUsed, Sink, bus, run_ids
 from resilient_tasks.core.first_attempts import current_call
 from resilient_tasks.subprocess import serialization
@@ -26,6 +27,8 @@ def divert(send: Callable[[Message, bytes], None]) -> None:
 
     def emit(event: Event, *more: Sink) -> None:
         send(Message.EVENT, serialization.dumps(event))
+        if calls.observer is not None:
+            calls.observer.heard(event)
         for sink in more:
             sink(event)
 

@@ -18,6 +18,7 @@ from resilient_tasks.core.events import (
     BreakerClosed,
     BreakerHalfOpened,
     BreakerOpened,
+    BreakerWouldRefuse,
     BulkheadRejected,
     Bus,
     CallFailed,
@@ -153,6 +154,10 @@ SENTENCES = [
     (
         BreakerClosed(operation="f", breaker="api", reason="1 probe succeeded", seconds=90.04),
         "circuit api closed after 90.0 s: 1 probe succeeded",
+    ),
+    (
+        BreakerWouldRefuse(operation="f", breaker="api", state="half_open"),
+        "circuit api is half open: would have refused this call (shadow: it refuses nothing)",
     ),
     (
         RateLimitReached(operation="f", limit="api", refused=False, delay=4.12),

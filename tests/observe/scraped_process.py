@@ -43,6 +43,7 @@ def batch(number):
         e.RateLimitReached(limit="api", refused=False, delay=3.0, **about),
         e.RateAdapted(limit="api", rate_before=9.0, rate=5.0, per=2.0, pause=0.0, reason="", **about),
         e.BulkheadRejected(bulkhead="warehouse", limit=3, queued=0, reason="", **about),
+        e.BreakerWouldRefuse(breaker="watched", state="open", **about),
         e.FlightJoined(leader="7", outcome="ok", waited=1.0, **about),
         e.FlightAlone(reason="", **about),
         e.HedgeStarted(number=2, after=0.2, **about),

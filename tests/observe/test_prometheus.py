@@ -92,7 +92,12 @@ class TestEachEvent:
 
     def test_no_metric_is_left_that_no_event_measures(self):
         measured = {each.name for event in measures.MEASURED for each in Measures().of(made(event))}
-        others = [made(e.CallFailed, again=False), made(e.RateLimitReached, refused=False)]
+        enforced = {"shadow": False}
+        others = [
+            made(e.CallFailed, again=False),
+            made(e.RateLimitReached, refused=False, **enforced),
+            made(e.BulkheadRejected, **enforced),
+        ]
         more = {each.name for event in others for each in Measures().of(event)}
         assert measured | more | {"sink_events_lost_total"} == set(METRICS)
 

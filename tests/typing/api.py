@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from datetime import timedelta
 from typing import assert_type
 
@@ -88,6 +88,17 @@ assert_type(plain.outcome(1), Outcome[str])
 assert_type(shared(1), str)
 assert_type(shared_task(1), str)
 assert_type(CircuitBreaker("api").status().retry_in, float | None)
+assert_type(CircuitBreaker("api", enforce=False).status().numbers, Mapping[str, float])
+CircuitBreaker("api").set_numbers(open_for="10 min", failures=3, by="anna")
+RateLimit("api", 1, 1, enforce=False).set_numbers(calls=20, per=timedelta(minutes=1))
+
+
+@resilient_task(policy="flights-api", timeout=5)
+def by_name(page: int) -> str:
+    return str(page)
+
+
+assert_type(by_name(1), str)
 plain("one")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 plain(1, 2)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
@@ -222,6 +233,7 @@ async def awaited_flow_with_options() -> None:
 
 resilient(retires=3)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
 resilient(retry="3")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+resilient(policy=Retry())  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
 resilient_task(retires=3)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
 resilient_task(circuit_breaker="api")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
 resilient_task(retry="3")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
@@ -230,6 +242,8 @@ resilient_task(log_prints="yes")  # type: ignore[call-overload]  # pyright: igno
 resilient_flow(timout_seconds=3)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
 resilient_flow(on_unobserved="raise")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
 resilient_flow(cache_policy=INPUTS)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+CircuitBreaker("api", enforce="process")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+Bulkhead("api", 4).set_numbers(limit="4")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 Retry(5, 2)  # type: ignore[call-arg, arg-type]  # pyright: ignore[reportCallIssue]
 Validate(str)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 Retry(max_attempts=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]

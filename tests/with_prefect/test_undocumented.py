@@ -165,6 +165,16 @@ def the_events_worker_reads_related_resources():
     return "attach_related_resources_from_context" in calls and isinstance(related.RESOURCE_CACHE, dict)
 
 
+def runs_have_a_telemetry():
+    from prefect.telemetry.run_telemetry import RunTelemetry
+
+    parameters = inspect.signature(RunTelemetry.update_state).parameters
+    return (
+        list(parameters) == ["self", "new_state"]
+        and {"_parent_run", "end_span_on_failure"} <= vars(RunTelemetry).keys()
+    )
+
+
 PROBES = {
     undocumented.PUBLISH: publishes,
     undocumented.TASK_RUN: the_engine_shares_its_run,
@@ -182,6 +192,7 @@ PROBES = {
     undocumented.STREAM: the_event_stream_accepts_another_client,
     undocumented.HAS_CONNECTED: a_client_created_in_a_run_retries_refused_requests,
     undocumented.RELATED: the_events_worker_reads_related_resources,
+    undocumented.RUN_TELEMETRY: runs_have_a_telemetry,
 }
 
 

@@ -52,7 +52,8 @@ GIVEN = {
     "notify": Kept(),
     "policies": [Custom()],
 }
-POLICIES = [name for name in PolicyOptions.__annotations__ if name != "idempotent"]
+#: `policy=` gives those of a file: tests/with_prefect/test_policies_by_name.py removes them.
+POLICIES = [name for name in PolicyOptions.__annotations__ if name not in {"idempotent", "policy"}]
 DECORATORS = pytest.mark.parametrize("decorate", [resilient_task, resilient_flow])
 
 

@@ -16,7 +16,7 @@ from typing import Any, get_args
 from resilient_tasks.alerts import gate
 from resilient_tasks.alerts.channels.email_message import compose, first_of
 from resilient_tasks.alerts.channels.secret import Secret, check_secret, revealed
-from resilient_tasks.alerts.channels.smtp import Answer, EmailRefusedError, Security, Server, deliver
+from resilient_tasks.alerts.channels.smtp import Answer, EmailRefusedError, Security, Server, deliver, greet
 from resilient_tasks.alerts.message import Message
 from resilient_tasks.alerts.outbox import incident_store
 from resilient_tasks.core.errors import PolicyError
@@ -121,6 +121,18 @@ class Email:
         )
         self._report_refusals(message, had_it | (set(missing) - refused.keys()), refused)
         return {"first_id": first_of(message, _domain(sender))}
+
+    def reach(self, *, within: float) -> str:
+        """Return what answered, without sending a mail: the server greets, and accepts the login, if there is one.
+
+        Raises:
+            EmailRefusedError: the server refused the login, or offers no encryption.
+            PolicyError: there is no password.
+            OSError: the server was not reached in time, or its certificate is not valid.
+        """
+        greet(server=self._server, password=self._password, within=within)
+        login = f", and accepts the login of {self.username}" if self.username is not None else ""
+        return f"{self.host}:{self.port} answers{login}"
 
     def _report_refusals(self, message: Message, have_it: set[str], refused: dict[str, Answer]) -> None:
         """Report the refused recipients; raise if one of them is to be tried again."""

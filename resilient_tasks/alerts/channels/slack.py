@@ -12,6 +12,7 @@ from typing import Any
 
 from resilient_tasks.alerts import gate
 from resilient_tasks.alerts.channels import slack_blocks as layout
+from resilient_tasks.alerts.channels.reach import connect
 from resilient_tasks.alerts.channels.secret import Secret, block_name, check_secret, revealed
 from resilient_tasks.alerts.message import Message
 from resilient_tasks.core.errors import PolicyError, ResilienceError
@@ -145,11 +146,29 @@ class Slack:
         if webhook is not None:
             _by_webhook(_matching(webhook, _URL), message, _left(until))
             return None
+        return self._by_bot(self._token(), message, until)
+
+    def reach(self, *, within: float) -> str:
+        """Return what answered, without sending a message; of a webhook, only its host is tried.
+
+        Raises:
+            SlackRefusedError: Slack does not accept the token.
+            PolicyError: as `send`.
+            OSError: as `send`.
+        """
+        until = time.monotonic() + within
+        webhook = self._webhook()
+        if webhook is not None:
+            return f"reached {connect(_matching(webhook, _URL), within)}; its webhook is only tried by a message"
+        answer = self._call(self._token(), "auth.test", until, {})
+        return f"Slack accepts the token of {answer.get('user')} in {answer.get('team')}"
+
+    def _token(self) -> str:
         token = self.token or os.environ.get("SLACK_BOT_TOKEN")
         if not token or not self.channel:
             msg = "Slack has no way to post: give webhook=, or token= and channel=, or set SLACK_WEBHOOK_URL"
             raise PolicyError(msg)
-        return self._by_bot(_matching(revealed(token), _TOKEN), message, until)
+        return _matching(revealed(token), _TOKEN)
 
     def _webhook(self) -> str | None:
         """Return the URL to post to; None if it posts as a bot, or has no way to post."""
@@ -202,17 +221,20 @@ class Slack:
                 raise
 
     def _ask(self, token: str, method: str, until: float, fields: dict[str, Any]) -> dict[str, str]:
+        answer = self._call(token, method, until, fields)
+        return {"channel": str(answer.get("channel")), "ts": str(answer.get("ts"))}
+
+    def _call(self, token: str, method: str, until: float, fields: dict[str, Any]) -> Any:
         from slack_sdk.errors import SlackApiError  # noqa: PLC0415  # loads only where Slack is used
 
         from resilient_tasks.alerts.channels import slack_clients  # noqa: PLC0415
 
         client = slack_clients.bot(token, self.api_url, _left(until))
         try:
-            answer = _read(lambda: client.api_call(method, json=fields))
+            return _read(lambda: client.api_call(method, json=fields))
         except SlackApiError as error:
             refused = error.response
             raise _refusal(str(refused.get("error")), refused.status_code, refused.headers) from None
-        return {"channel": str(answer.get("channel")), "ts": str(answer.get("ts"))}
 
 
 def _by_webhook(url: str, message: Message, seconds: float) -> None:

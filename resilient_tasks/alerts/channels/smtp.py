@@ -80,6 +80,29 @@ def deliver(
     return {address: (code, _text(answer)) for address, (code, answer) in refused.items()}
 
 
+def greet(*, server: Server, password: Callable[[], str], within: float) -> None:
+    """Connect, encrypt and log in as `deliver` does, and send nothing.
+
+    Raises:
+        EmailRefusedError: the server refused that.
+        TimeoutError: it did not answer within `within` seconds.
+        OSError: it was not reached, or its certificate is not valid.
+    """
+    until = time.monotonic() + within
+    problem: Exception | None = None
+    try:
+        with contextlib.closing(_connected(server, until)) as smtp:
+            smtp.ehlo_or_helo_if_needed()
+            if server.username is not None:
+                smtp.login(server.username, password())
+            smtp.noop()
+            smtp.quit_quietly()
+    except smtplib.SMTPException as error:
+        problem = _translated(error, server.host, within, late=time.monotonic() >= until)
+    if problem is not None:  # without a context, as above
+        raise problem
+
+
 def _connected(server: Server, until: float) -> _InTime:
     context = ssl.create_default_context(cafile=server.ca) if server.security != "none" else None
     smtp = _Smtps(server, until, context) if server.security == "tls" else _Smtp(server, until)

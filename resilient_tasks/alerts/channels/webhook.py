@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from resilient_tasks.alerts import gate
 from resilient_tasks.alerts.channels.http_post import post
+from resilient_tasks.alerts.channels.reach import connect
 from resilient_tasks.alerts.channels.secret import Secret, block_name, check_secret, revealed
 from resilient_tasks.alerts.message import Message
 from resilient_tasks.core.errors import PolicyError, ResilienceError
@@ -127,6 +128,14 @@ class Webhook:
             where = " (redirects are not followed)" if answer.redirects else ""
             problem = f"the receiver answered {answer.status} {answer.reason}{where}"
             raise WebhookRefusedError(problem, answer.status, answer.headers)
+
+    def reach(self, *, within: float) -> str:
+        """Return what was reached, without sending anything.
+
+        Raises:
+            OSError: the receiver was not reached in time, or its certificate is not valid.
+        """
+        return f"reached {connect(_checked(revealed(self.url)), within)}"
 
 
 def as_json(message: Message) -> bytes:

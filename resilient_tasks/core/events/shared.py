@@ -8,18 +8,25 @@ from typing import ClassVar
 from resilient_tasks.core.events.event import Event, named
 from resilient_tasks.core.wording import about, calls_in, number_of
 
+#: At the end of sentences about a policy with `enforce=False`.
+SHADOW = " (shadow: it refuses nothing)"
+
 
 class BreakerOpened(Event):
-    """The circuit `breaker` rejects calls for the next `open_for` seconds; None: until it is closed by hand."""
+    """The circuit `breaker` rejects calls for the next `open_for` seconds; None: until it is closed by hand.
+
+    `shadow`: its breaker has `enforce=False`, so it rejects none.
+    """
 
     name: ClassVar[str] = "breaker.opened"
     breaker: str
     reason: str
     open_for: float | None = named("breaker.open_for_s")
+    shadow: bool = False
 
     def sentence(self) -> str:
         until = f"for {self.open_for:g} s" if self.open_for is not None else "until it is closed"
-        return f"circuit {self.breaker} opened {until}: {self.reason}"
+        return f"circuit {self.breaker} opened {until}: {self.reason}{SHADOW if self.shadow else ''}"
 
 
 class BreakerHalfOpened(Event):
@@ -29,9 +36,10 @@ class BreakerHalfOpened(Event):
     level: ClassVar[int] = logging.INFO
     breaker: str
     reason: str
+    shadow: bool = False
 
     def sentence(self) -> str:
-        return f"circuit {self.breaker} is half open, probing: {self.reason}"
+        return f"circuit {self.breaker} is half open, probing: {self.reason}{SHADOW if self.shadow else ''}"
 
 
 class BreakerClosed(Event):
@@ -42,21 +50,45 @@ class BreakerClosed(Event):
     breaker: str
     reason: str
     seconds: float = named("breaker.was_open_s")
+    shadow: bool = False
 
     def sentence(self) -> str:
-        return f"circuit {self.breaker} closed after {self.seconds:.1f} s: {self.reason}"
+        shadow = SHADOW if self.shadow else ""
+        return f"circuit {self.breaker} closed after {self.seconds:.1f} s: {self.reason}{shadow}"
+
+
+class BreakerWouldRefuse(Event):
+    """The circuit `breaker` is open, half open or isolated (`state`), and its breaker has `enforce=False`.
+
+    So this call was made. A breaker that enforces would have refused it.
+    """
+
+    name: ClassVar[str] = "breaker.would_refuse"
+    level: ClassVar[int] = logging.INFO
+    breaker: str
+    state: str
+
+    def sentence(self) -> str:
+        return f"circuit {self.breaker} is {self.state.replace('_', ' ')}: would have refused this call{SHADOW}"
 
 
 class RateLimitReached(Event):
-    """The rate limit `limit` made this call wait for `delay` seconds, or `refused` it, because that was too long."""
+    """The rate limit `limit` made this call wait for `delay` seconds, or `refused` it, because that was too long.
+
+    `shadow`: it has `enforce=False`, so it would have done that, and the call was made at once.
+    """
 
     name: ClassVar[str] = "rate.limited"
     level: ClassVar[int] = logging.INFO
     limit: str
     refused: bool
     delay: float = named("rate.delay_s")
+    shadow: bool = False
 
     def sentence(self) -> str:
+        if self.shadow:
+            what = "refused" if self.refused else "delayed"
+            return f"rate limit {self.limit}: would have {what} this call, by {self.delay:.1f} s of waiting{SHADOW}"
         if self.refused:
             return f"rate limit {self.limit}: refused, {self.delay:.1f} s of waiting would be too long"
         return f"rate limit {self.limit}: waits {self.delay:.1f} s"
@@ -66,6 +98,7 @@ class RateAdapted(Event):
     """The service refused a call, so the adaptive rate limit `limit` lowers its rate and pauses for `pause` seconds.
 
     `rate_before` and `rate` are calls in `per` seconds; they are equal if the rate was already at its minimum.
+    `shadow`: the limit has `enforce=False`, so it delays no call.
     """
 
     name: ClassVar[str] = "rate.adapted"
@@ -76,27 +109,32 @@ class RateAdapted(Event):
     per: float = named("rate.per_s")
     pause: float = named("rate.pause_s")
     reason: str
+    shadow: bool = False
 
     def sentence(self) -> str:
         now = calls_in(self.rate, self.per)
         lowered = f"lowered from {about(self.rate_before)} to {now}"
         what = lowered if self.rate < self.rate_before else f"stays at its least, {now}"
         pause = f"; no call begins for {self.pause:.1f} s" if self.pause > 0 else ""
-        return f"rate limit {self.limit} {what}: {self.reason}{pause}"
+        return f"rate limit {self.limit} {what}: {self.reason}{pause}{SHADOW if self.shadow else ''}"
 
 
 class BulkheadRejected(Event):
-    """All `limit` slots of the bulkhead `bulkhead` were taken, and this call got none, for `reason`."""
+    """All `limit` slots of the bulkhead `bulkhead` were taken, and this call got none, for `reason`.
+
+    `shadow`: it has `enforce=False`, so the call was made without a slot.
+    """
 
     name: ClassVar[str] = "bulkhead.rejected"
     bulkhead: str
     limit: int
     queued: int
     reason: str
+    shadow: bool = False
 
     def sentence(self) -> str:
-        under_way = number_of(self.limit, "call")
-        return f"bulkhead {self.bulkhead} is full: {under_way} running, {self.queued} waiting; {self.reason}"
+        under_way, shadow = number_of(self.limit, "call"), SHADOW if self.shadow else ""
+        return f"bulkhead {self.bulkhead} is full: {under_way} running, {self.queued} waiting; {self.reason}{shadow}"
 
 
 class StoreLost(Event):

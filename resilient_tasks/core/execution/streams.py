@@ -16,6 +16,7 @@ from resilient_tasks import core, safely
 from resilient_tasks.core import call as calls
 from resilient_tasks.core.call import NEVER, Call, Proceed, Work
 from resilient_tasks.core.execution import clock, runtime
+from resilient_tasks.core.observing import InSteps
 from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome
 from resilient_tasks.core.parameters import callables
 from resilient_tasks.core.pipeline import Pipeline, reported
@@ -31,19 +32,20 @@ def items(pipeline: Pipeline, work: Work) -> Generator[Any, None, Outcome[Any]]:
     source = work.fn(*work.args, **work.kwargs)
     call = _call_of_steps(pipeline, work, source.__next__)
     any_yielded = False
-    try:
-        while not isinstance(step := runtime.drive(_next(call)), Failed):
-            yield step.value
-            any_yielded = True
-    finally:
-        source.close()
-    if safely.is_a(step.error, StopIteration):
-        return Ok(step.error.value)
-    outcome = runtime.drive(_after_failure(pipeline, _whole(work, call), step, any_yielded=any_yielded))
-    if not isinstance(outcome, Degraded):
-        return outcome
-    yield from outcome.value
-    return Degraded(None, outcome.because)
+    with InSteps(call) as seen:
+        try:
+            while not isinstance(step := runtime.drive(_next(call)), Failed):
+                yield step.value
+                any_yielded = True
+        finally:
+            source.close()
+        if safely.is_a(step.error, StopIteration):
+            return Ok(step.error.value)
+        seen.outcome = runtime.drive(_after_failure(pipeline, _whole(work, call), step, any_yielded=any_yielded))
+        if not isinstance(seen.outcome, Degraded):
+            return seen.outcome
+        yield from seen.outcome.value
+        return Degraded(None, seen.outcome.because)
 
 
 async def async_items(pipeline: Pipeline, work: Work) -> AsyncGenerator[Any, None]:
@@ -55,13 +57,14 @@ async def async_items(pipeline: Pipeline, work: Work) -> AsyncGenerator[Any, Non
     work.runtime = runtime.ASYNC
     source = work.fn(*work.args, **work.kwargs)
     call = _call_of_steps(pipeline, work, source.__anext__)
-    try:
-        while not isinstance(step := await _next(call), Failed):
-            yield step.value
-    finally:
-        await source.aclose()
-    if not safely.is_a(step.error, StopAsyncIteration):
-        (await _after_failure(pipeline, _whole(work, call), step, any_yielded=True)).unwrap()
+    with InSteps(call):
+        try:
+            while not isinstance(step := await _next(call), Failed):
+                yield step.value
+        finally:
+            await source.aclose()
+        if not safely.is_a(step.error, StopAsyncIteration):
+            (await _after_failure(pipeline, _whole(work, call), step, any_yielded=True)).unwrap()
 
 
 def _call_of_steps(pipeline: Pipeline, work: Work, step: Callable[[], Any]) -> Call:

@@ -59,6 +59,13 @@ def can_be_kept(text: str) -> bool:
     return True
 
 
+def enforced(value: object, where: str) -> None:
+    """Raise `PolicyError` unless `value` is True or False."""
+    if not isinstance(value, bool):
+        msg = f"{where} is True, or False to measure only and refuse nothing, not {value!r}"
+        raise PolicyError(msg)
+
+
 def one_of(value: object, words: Collection[str], where: str) -> None:
     """Raise `PolicyError` unless `value` is one of `words`."""
     if value not in words:

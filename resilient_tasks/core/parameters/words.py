@@ -22,7 +22,7 @@ _OTHERS: Mapping[str, str] = {
     " max_seconds s value delay per interval",
     "timeout": "timeout_seconds timeout_s time_out time_limit attempt_timeout seconds",
     "deadline": "max_time total_timeout overall_timeout stop_after_delay stop_max_delay give_up_after",
-    "enforce": "mode method how kill process",
+    "enforce": "mode method how kill process shadow dry_run metrics_only report_only",
     # a breaker
     "failures": "threshold failure_threshold fail_max max_failures error_threshold failure_count trip_after attempts"
     " max_errors",
@@ -98,7 +98,8 @@ _OTHERS: Mapping[str, str] = {
     "copy": "deepcopy deep_copy copies",
     "validate": "schema validator validation output",
     "fallback": "default on_error otherwise fallback_function backup on_failure fallback_value last_good lastgood",
-    "policies": "policy pipeline",
+    "policies": "pipeline",
+    "policy": "profile preset config configuration named policy_name backend instance",
     "idempotent": "is_idempotent idempotency",
     "cache_key_fn": "cache_key cache_fn",
     "cache_policy": "cache",

@@ -27,6 +27,7 @@ from resilient_tasks.policies.adaptive_rate_limit.shared_limit import SharedLimi
 from resilient_tasks.state.states import shared, states
 
 if TYPE_CHECKING:
+    from resilient_tasks.core.bounds import Bound
     from resilient_tasks.core.call import Call, Plan, Proceed
 
 #: The prefix of adaptive limits in the store.
@@ -83,6 +84,8 @@ class AdaptiveRateLimit(keys.Keyed, Policy):
             which is a 429, or a 503 with Retry-After.
         wait: the longest wait of a call, in seconds or written as `per` is; True for as long as its deadline allows,
             False to refuse at once.
+        enforce: False measures only (shadow mode): the limit adapts, and no call waits or is refused. Calls beyond it
+            emit `rate.limited` with `shadow`.
 
     Each attempt of a retry counts. A call refused by the limit fails with `RateLimited`, which is not retried by
     default.
@@ -104,6 +107,7 @@ class AdaptiveRateLimit(keys.Keyed, Policy):
     decrease: float = 0.7
     on: On | None = None
     wait: float | bool = True
+    enforce: bool = True
     _key: str = field(init=False, repr=False)
     _rules: Rules = field(init=False, repr=False)
     _refuses: Callable[[Exception], bool] = field(init=False, repr=False)
@@ -122,6 +126,7 @@ class AdaptiveRateLimit(keys.Keyed, Policy):
             decrease: float = 0.7,
             on: On | None = None,
             wait: Duration | bool = True,
+            enforce: bool = True,
         ) -> None: ...
 
     def __post_init__(self) -> None:
@@ -131,6 +136,7 @@ class AdaptiveRateLimit(keys.Keyed, Policy):
         durations.settle(self, "per")
         if not isinstance(self.wait, bool):
             durations.settle(self, "wait")
+        checks.enforced(self.enforce, "AdaptiveRateLimit(enforce=...)")
         if isinstance(self.decrease, bool) or not isinstance(self.decrease, int | float) or not 0 < self.decrease < 1:
             msg = (
                 "AdaptiveRateLimit(decrease=...) is what a refused call multiplies the limit by: a number between 0 and"
@@ -160,10 +166,14 @@ class AdaptiveRateLimit(keys.Keyed, Policy):
         super().check(fn)
         self.check_key(fn)
 
+    def longest(self, inner: Bound) -> Bound:
+        return inner.after(self._patience + _SLACK if self._patience else 0.0, f"the rate limit {self.title}")
+
     def describe(self) -> str:
         rules = self._rules
         between = f"{about(rules.least * self.per)} and {calls_in(rules.most * self.per, self.per)}"
-        return f"rate limit: {self.title}, adapts between {between}, from {about(self.start)}"
+        shadow = "" if self.enforce else "; shadow: delays and refuses nothing"
+        return f"rate limit: {self.title}, adapts between {between}, from {about(self.start)}{shadow}"
 
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
         if self.is_keyed:
@@ -173,8 +183,8 @@ class AdaptiveRateLimit(keys.Keyed, Policy):
         if permit is not None:  # `at_once` has permitted this attempt, which is over
             generation: int = permit.data
         else:
-            place = await self._wait(call, limit)
-            if not place.granted:
+            place = await self._wait(call, limit) if self.enforce else self._look(call, limit)
+            if not place.granted and self.enforce:
                 return Failed(self._refused(call, place.wait))
             generation = place.generation
         outcome = await proceed(call)
@@ -235,6 +245,14 @@ class AdaptiveRateLimit(keys.Keyed, Policy):
             call.emit(RateLimitReached, limit=self.title, refused=True, delay=place.wait)
         return place
 
+    def _look(self, call: Call, limit: SharedLimit) -> Place:
+        """Take the present for a call if the limit allows that; otherwise emit what it would have done."""
+        place = limit.place(self._rules, 0.0)
+        if not place.granted:
+            refused = place.wait > self._patience_of(call, clock.now() + self._patience)
+            call.emit(RateLimitReached, limit=self.title, refused=refused, delay=place.wait, shadow=True)
+        return place
+
     @property
     def _patience(self) -> float:
         if isinstance(self.wait, bool):
@@ -264,6 +282,7 @@ class AdaptiveRateLimit(keys.Keyed, Policy):
                     per=self.per,
                     pause=cut.pause,
                     reason=in_words(error) if asked is None else f"{in_words(error)}, asks to wait {asked:.1f} s",
+                    shadow=not self.enforce,
                 )
         elif status_of(error) is not None and classify(error) not in RETRIED_BY_DEFAULT:
             limit.accept(self._rules, generation)  # the service did answer

@@ -99,6 +99,7 @@ class SharedCircuit:
         self._flushed = 0
         self._last_success = 0.0
         self._rules: Rules | None = None
+        self._in_force: tuple[Rules | None, Any, Rules | None] = None, None, None
         # One value, because other threads set it too.
         self._issued: tuple[Rules | None, Permit] = None, Permit(key, Admission(-1))
         self.was_used: bool = False
@@ -111,9 +112,19 @@ class SharedCircuit:
         circuit: Circuit = self._cell.state
         return circuit
 
+    def _changed(self, rules: Rules, circuit: Circuit) -> Rules:
+        """Return the rules with changed numbers: the same object each time, which `Window.matched` goes by."""
+        given, changes, changed = self._in_force
+        if changed is None or given is not rules or changes is not circuit.changes:
+            changed = circuit.in_force(rules)
+            self._in_force = rules, circuit.changes, changed
+        return changed
+
     def is_known_closed(self, rules: Rules) -> bool:
         """Return whether a call may be made without a request to the store: the circuit was closed recently."""
         circuit = self.circuit
+        if circuit.changes is not None:
+            rules = self._changed(rules, circuit)
         if circuit.state != "closed" or clock.now() >= self._fresh_until:
             return False
         # Consecutive failures are counted exactly: during a run of them, a shared store is read each time.
@@ -134,6 +145,8 @@ class SharedCircuit:
             return None
         if self._memory is None and not self.is_known_closed(rules):
             return None
+        if circuit.changes is not None:
+            rules = self._changed(rules, circuit)
         issued_for, permit = self._issued
         if issued_for is not rules or permit.data.generation != circuit.generation:
             self._rules, permit = rules, self._new_permit(rules, circuit.generation)
@@ -166,7 +179,7 @@ class SharedCircuit:
         def step(circuit: Circuit, now: float) -> tuple[Circuit, Admission | Refusal]:
             if pending.calls:
                 circuit = circuit.record(rules, now, Admission(generation), NO_RESULT, pending)
-            return circuit.admit(rules, now, probe)
+            return circuit.used_by(rules).admit(rules, now, probe)
 
         return self.update(step, call.emit)
 
@@ -191,10 +204,16 @@ class SharedCircuit:
         pending = self._take_pending()
         self._last_success = clock.now()
         self._flush_after = self._last_success + settings.current.store_staleness
-        self.update(lambda circuit, now: (circuit.record(rules, now, admission, result, pending), None), call.emit)
+
+        def step(circuit: Circuit, now: float) -> tuple[Circuit, None]:
+            return circuit.used_by(rules).record(rules, now, admission, result, pending), None
+
+        self.update(step, call.emit)
 
     def _record_cached(self, rules: Rules, generation: int) -> bool:
         """Record a quick success without a request to the store, and return whether that was possible."""
+        if self.circuit.changes is not None:
+            rules = self._changed(rules, self.circuit)
         if self._memory is not None:
             return self._record_in_memory(rules, generation)
         ends_a_run = rules.failures is not None and self.circuit.consecutive_failures
@@ -311,7 +330,9 @@ class _Update(NamedTuple, Generic[T]):
 
 
 def _ttl(done: _Update[Any]) -> float | None:
-    """Return the seconds for which an unused circuit is kept; None, for ever, if it was isolated by hand."""
+    """Return the seconds for which an unused circuit is kept; None, for ever, if it was isolated or changed by hand."""
+    if done.after.changes is not None:
+        return None
     refuses_for, resets_in = done.after.refuses_for(done.now), done.after.resets_in
     if refuses_for == math.inf:
         return None
@@ -320,13 +341,14 @@ def _ttl(done: _Update[Any]) -> float | None:
 
 def _emit_change(emit: Emit, name: str, done: _Update[Any]) -> None:
     after = done.after
+    common = {"breaker": name, "reason": after.reason, "shadow": after.shadow}
     if after.state == "closed":
-        emit(BreakerClosed, breaker=name, reason=after.reason, seconds=done.now - done.before.closed_until)
+        emit(BreakerClosed, **common, seconds=done.now - done.before.closed_until)
     elif after.state == "half_open":
-        emit(BreakerHalfOpened, breaker=name, reason=after.reason)
+        emit(BreakerHalfOpened, **common)
     else:
         open_for = None if after.state == "isolated" else after.open_for
-        emit(BreakerOpened, breaker=name, reason=after.reason, open_for=open_for)
+        emit(BreakerOpened, **common, open_for=open_for)
 
 
 def emit_event(event: type[Event], **details: Any) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, TypeAlias
 
+from resilient_tasks.state.changes import Changes, changes_from
 from resilient_tasks.state.compact_json import dumps, loads
 from resilient_tasks.state.window import CountWindow, TimeWindow, Totals, Window, window_from
 
@@ -35,6 +36,7 @@ class Rules:
         open_for: seconds that it stays open the first time; doubles each time that a probe fails.
         open_at_most: the most seconds that it stays open.
         probes: calls let through while it is half open; it closes when all succeed.
+        shadow: no call is refused: the circuit only shows which ones would be.
     """
 
     failures: int | None
@@ -46,6 +48,7 @@ class Rules:
     open_for: float
     open_at_most: float
     probes: int
+    shadow: bool = False
 
     @property
     def empty_window(self) -> Window:
@@ -63,10 +66,24 @@ class Rules:
         window.matched = self if matches else None
         return matches
 
+    def changed(self, changes: Changes) -> Rules:
+        """Return these rules with the numbers that were changed while workers run."""
+        # A newer version of this library may have set others.
+        numbers: dict[str, Any] = {name: value for name, value in changes.numbers.items() if name in _NUMBERS}
+        if self.slow_rate is None:  # slow calls are not counted
+            numbers.pop("slow_rate", None)
+        rules = replace(self, **numbers)
+        # A window that never holds enough calls would never open the circuit.
+        return rules if rules.last is None else replace(rules, min_calls=min(rules.min_calls, rules.last))
+
     @property
     def use_window(self) -> bool:
         """Whether the window is used: successes need not be recorded if only consecutive failures count."""
         return self.failures is None or self.slow_rate is not None
+
+
+#: The rules that can be changed while workers run.
+_NUMBERS = frozenset(Rules.__slots__) - {"shadow"}
 
 
 class Admission(NamedTuple):
@@ -122,6 +139,8 @@ class Circuit:
         probes: running probes, and the time at which each one counts as lost.
         passed: number of probes that have succeeded.
         reason: why it changed to this state.
+        shadow: whether the last policy that changed it refuses no calls.
+        changes: numbers in place of those of the rules; None: there are none.
     """
 
     state: CircuitState = "closed"
@@ -134,6 +153,8 @@ class Circuit:
     probes: Mapping[str, float] = field(default_factory=dict)
     passed: int = 0
     reason: str = ""
+    shadow: bool = False
+    changes: Changes | None = None
 
     @classmethod
     def decode(cls, encoded: bytes | None) -> Circuit:
@@ -142,7 +163,9 @@ class Circuit:
             return cls()
         try:
             found: dict[str, Any] = loads(encoded)
-            return cls(**{**found, "window": window_from(found["window"])})
+            known = {name: found[name] for name in cls.__slots__ if name in found}
+            known |= {"window": window_from(found["window"]), "changes": changes_from(found.get("changes"))}
+            return cls(**known)
         except (ValueError, TypeError, LookupError):
             return cls()
 
@@ -150,6 +173,10 @@ class Circuit:
         """Return the circuit as JSON, which people can read in the store."""
         found = {name: getattr(self, name) for name in self.__slots__}
         found.update(window=self.window.as_json(), probes=dict(self.probes))
+        found["changes"] = None if self.changes is None else self.changes.as_json()
+        for name in ("shadow", "changes"):  # older versions of this library do not know them
+            if not found[name]:
+                del found[name]
         return dumps(found)
 
     def corrected(self, now: float) -> Circuit:
@@ -166,6 +193,14 @@ class Circuit:
             probes={name: min(ends, longest) for name, ends in self.probes.items()},
             window=window,
         )
+
+    def in_force(self, rules: Rules) -> Rules:
+        """Return the rules with the numbers of this circuit, if they were changed."""
+        return rules if self.changes is None else rules.changed(self.changes)
+
+    def used_by(self, rules: Rules) -> Circuit:
+        """Return the circuit, marked by whether these rules refuse calls."""
+        return self if self.shadow is rules.shadow else replace(self, shadow=rules.shadow)
 
     def retry_in(self, now: float) -> float | None:
         """Return the seconds until a call may be admitted, or None if that does not depend on time."""
@@ -188,6 +223,8 @@ class Circuit:
 
         An open circuit that no call has tried for ten times its `open_for` protects little.
         """
+        if self.changes is not None:
+            return math.inf
         if self.state == "closed":
             return 0.0
         return max(self.refuses_for(now), self.since + 11 * self.open_for - now)
@@ -214,7 +251,7 @@ class Circuit:
             half_open = self._changed("half_open", now, f"open for {self.open_for:g} s")
             return half_open.admit(rules, now, probe)
         running = {name: ends for name, ends in self.probes.items() if ends > now}
-        if len(running) + self.passed >= rules.probes:
+        if len(running) + self.passed >= self.in_force(rules).probes:
             return self, Refusal("half_open", None)
         # A probe whose worker died counts as lost after `open_for`.
         running[probe] = now + self.open_for
@@ -226,6 +263,7 @@ class Circuit:
         """Record the result of a call, after the `pending` successes."""
         if admission.generation != self.generation:
             return self
+        rules = self.in_force(rules)
         if self.state == "half_open":
             return self._record_probe(rules, now, admission.probe, result)
         return self._record_call(rules, now, result, pending) if self.state == "closed" else self
@@ -239,6 +277,10 @@ class Circuit:
     def isolated(self, now: float, reason: str) -> Circuit:
         """Return it open until it is closed by hand."""
         return self._changed("isolated", now, reason)
+
+    def renumbered(self, changes: Changes | None) -> Circuit:
+        """Return it with these numbers in place of those of the rules; None: with those of the rules again."""
+        return replace(self, changes=changes)
 
     def closed(self, now: float, reason: str) -> Circuit:
         """Return it closed."""

@@ -12,6 +12,7 @@ from resilient_tasks.core.call import Call, Permit, running
 from resilient_tasks.core.classification.kinds import RETRIED_BY_DEFAULT
 from resilient_tasks.core.classification.matching import On, matcher
 from resilient_tasks.core.errors import CircuitOpen, PolicyError, PredicateError
+from resilient_tasks.core.events import BreakerWouldRefuse
 from resilient_tasks.core.execution import clock
 from resilient_tasks.core.failures import status_of
 from resilient_tasks.core.keys import keys
@@ -30,14 +31,20 @@ from resilient_tasks.policies.breaker.machine import (
     Refusal,
     Rules,
 )
+from resilient_tasks.state import changing
 from resilient_tasks.state.listed import LISTED
 from resilient_tasks.state.states import shared, states
 
 if TYPE_CHECKING:
+    from resilient_tasks.core.bounds import Bound
     from resilient_tasks.core.call import Plan, Proceed
 
 #: The prefix of circuits in the store.
 _PREFIX = "breaker/"
+#: The numbers that can be changed while workers run.
+NUMBERS = (
+    *("failures", "failure_rate", "window", "min_calls", "open_for", "open_at_most", "probes", "slow_rate", "last"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +60,10 @@ class CircuitStatus:
         failures: failed calls in its window; if only consecutive failures count, the present run of them.
         slow: slow calls in its window.
         probes: running probes.
+        shadow: whether its breakers have `enforce=False`, so that it refuses no calls.
+        numbers: numbers in place of those of the code, see `set_numbers`.
+        changed_by: who changed them last.
+        changed_at: when, in unix seconds.
     """
 
     name: str
@@ -63,6 +74,10 @@ class CircuitStatus:
     failures: int
     slow: int
     probes: int
+    shadow: bool = False
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    changed_by: str = ""
+    changed_at: float | None = None
 
 
 @answering('CircuitBreaker("flights-api", failures=5)', "failures", "open_for")
@@ -87,6 +102,8 @@ class CircuitBreaker(keys.Keyed, Policy):
         last: measure rates over this many last calls instead of the last `window` seconds.
         open_at_most: the maximum of `open_for`, in seconds.
         on: which errors count as failures: kinds, exception types, predicates. Default: TRANSIENT, THROTTLED, TIMEOUT.
+        enforce: False measures only (shadow mode): the circuit opens and closes, and no call is refused. Calls that
+            would have been refused emit `breaker.would_refuse`.
 
     Durations are seconds, a text such as `"30s"` or `"5 min"`, or a `timedelta`.
 
@@ -112,6 +129,7 @@ class CircuitBreaker(keys.Keyed, Policy):
     last: int | None = None
     open_at_most: Seconds = field(default=durations.default(120))
     on: On | None = None
+    enforce: bool = True
     _key: str = field(init=False, repr=False)
     _rules: Rules = field(init=False, repr=False)
     _fails: Callable[[Exception], bool] = field(init=False, repr=False)
@@ -129,6 +147,7 @@ class CircuitBreaker(keys.Keyed, Policy):
         if self.last is not None and self.last < self.min_calls and (self.failures is None or self.slow is not None):
             msg = f"CircuitBreaker(last={self.last}) never holds min_calls={self.min_calls} calls: lower min_calls"
             raise PolicyError(msg)
+        checks.enforced(self.enforce, "CircuitBreaker(enforce=...)")
         rules = Rules(
             failures=self.failures,
             failure_rate=self.failure_rate,
@@ -139,6 +158,7 @@ class CircuitBreaker(keys.Keyed, Policy):
             open_for=self.open_for,
             open_at_most=self.open_at_most,
             probes=self.probes,
+            shadow=not self.enforce,
         )
         object.__setattr__(self, "_key", "" if self.is_keyed else f"{_PREFIX}{self.name}")
         object.__setattr__(self, "_rules", rules)
@@ -149,9 +169,13 @@ class CircuitBreaker(keys.Keyed, Policy):
         super().check(fn)
         self.check_key(fn)
 
+    def longest(self, inner: Bound) -> Bound:
+        return inner
+
     def describe(self) -> str:
         when = f"{self.failures} failures in a row" if self.failures else f"{self.failure_rate:.0%} of calls failing"
-        return f"breaker: {self.title}, opens for {self.open_for:g} s at {when}"
+        shadow = "" if self.enforce else "; shadow: refuses nothing"
+        return f"breaker: {self.title}, opens for {self.open_for:g} s at {when}{shadow}"
 
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
         if self.is_keyed:
@@ -161,7 +185,10 @@ class CircuitBreaker(keys.Keyed, Policy):
         permit = call.work.take_permit(self._key)
         admission = permit.data if permit else circuit.admit(self._rules, call)
         if isinstance(admission, Refusal):
-            return Failed(self._refused(call, admission))
+            if self.enforce:
+                return Failed(self._refused(call, admission))
+            call.emit(BreakerWouldRefuse, breaker=self.title, state=admission.state)
+            return await proceed(call)
         began = clock.now() if admission.began is None else admission.began
         result = NO_RESULT  # if the call is cancelled
         try:
@@ -212,9 +239,8 @@ class CircuitBreaker(keys.Keyed, Policy):
         Args:
             key: of the circuit, if the breaker's name is a key function.
         """
-        store_key, store = self._store_key(key), states()
-        now = store.now()
-        circuit = Circuit.decode(store.get(store_key)).corrected(now)
+        store_key, now = self._store_key(key), states().now()
+        circuit = self._found(key).corrected(now)
         calls, failures, slow = circuit.window.totals(now)
         return CircuitStatus(
             name=store_key.removeprefix(_PREFIX),
@@ -225,6 +251,10 @@ class CircuitBreaker(keys.Keyed, Policy):
             failures=failures if calls else circuit.consecutive_failures,
             slow=slow,
             probes=len(circuit.probes),
+            shadow=circuit.shadow or not self.enforce,
+            numbers={} if circuit.changes is None else circuit.changes.numbers,
+            changed_by="" if circuit.changes is None else circuit.changes.by,
+            changed_at=None if circuit.changes is None else circuit.changes.at,
         )
 
     def open(self, seconds: Duration | None = None, *, key: keys.Answer | None = None) -> None:
@@ -240,6 +270,39 @@ class CircuitBreaker(keys.Keyed, Policy):
         """Close the circuit by hand."""
         self._change(key, lambda circuit, now: circuit.closed(now, BY_HAND))
 
+    def set_numbers(self, *, key: keys.Answer | None = None, by: str | None = None, **numbers: Duration) -> None:
+        """Change numbers of the circuit while workers run, in place of those that any code gives.
+
+        The numbers are kept in the store, with those that were set earlier, and outlive restarts. Every process uses
+        them once it reads the circuit again, within `configure(store_staleness=...)`. `open_for` applies from the next
+        time that the circuit opens.
+
+        Args:
+            key: of the circuit, if the breaker's name is a key function.
+            by: who changes them, for `status`; default: this user and machine.
+            **numbers: `failures`, `failure_rate`, `window`, `min_calls`, `open_for`, `open_at_most`, `probes`,
+                `slow_rate` or `last`.
+
+        Raises:
+            PolicyError: a number is unknown or out of range.
+            ConnectionError: the store does not answer.
+        """
+        changing.check_names(numbers, NUMBERS, "a breaker")
+        checked = CircuitBreaker("numbers", **{"min_calls": 1, **numbers})  # type: ignore[arg-type]  # it checks them
+        new = {name: getattr(checked, name) for name in numbers}
+        who = by or changing.this_user()
+        self._change(key, lambda circuit, _: circuit.renumbered(changing.merged(circuit.changes, new, who)))
+        changing.settle(states(), new, self._found(key).changes)
+
+    def reset_numbers(self, *, key: keys.Answer | None = None) -> None:
+        """Use the numbers of the code again.
+
+        Raises:
+            ConnectionError: the store does not answer.
+        """
+        self._change(key, lambda circuit, _: circuit.renumbered(None))
+        changing.settle(states(), None, self._found(key).changes)
+
     @staticmethod
     def names() -> list[str]:
         """Return the names of all circuits in the store."""
@@ -253,6 +316,10 @@ class CircuitBreaker(keys.Keyed, Policy):
             msg = 'this breaker has a circuit for each key: give one, as in breaker.status(key="api.example.com")'
             raise PolicyError(msg)
         return self._key
+
+    def _found(self, key: keys.Answer | None) -> Circuit:
+        """Return the circuit, read from the store."""
+        return Circuit.decode(states().get(self._store_key(key)))
 
     def _change(self, key: keys.Answer | None, step: Callable[[Circuit, float], Circuit]) -> None:
         circuit: SharedCircuit = states().view(self._store_key(key), SharedCircuit)
@@ -331,6 +398,9 @@ class _Ahead(Policy):
 
     def at_once(self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Permit | None:
         return None if self.breaker.at_once(plan, args, kwargs) is None else _CLOSED
+
+    def longest(self, inner: Bound) -> Bound:
+        return inner
 
     def describe(self) -> str:
         return f"open circuit: {self.breaker.title}, noticed before a call queues up"

@@ -108,6 +108,10 @@ class KeptSlot:
         self.state = "idle"
         return True
 
+    def look_again(self) -> None:
+        """Read the store before the slot is reused: this process has changed the state itself."""
+        self._version = -1
+
     def drop(self) -> None:
         """Give up a claimed slot; the next write to the store removes it there."""
         try:
@@ -150,7 +154,7 @@ class KeptSlot:
             return True
         slots = Slots.decode(self._states.look(key), self._states.now())
         self._version, self.others_wait = version, bool(slots.queue)
-        return self.name in slots.held and not (is_over and self.others_wait)
+        return self.name in slots.held and slots.are_within(self._limit) and not (is_over and self.others_wait)
 
     def _release_claim(self) -> None:
         if self._claims is not None:

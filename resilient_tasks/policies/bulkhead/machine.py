@@ -11,6 +11,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+from resilient_tasks.state.changes import Changes, changes_from
 from resilient_tasks.state.compact_json import dumps, loads
 
 Answer: TypeAlias = Literal["taken", "queued", "full"]
@@ -35,13 +36,16 @@ class Slots:
         queue: the waiting tickets in order of arrival, and when each one expires unless it is renewed.
         only: the holder, if there is exactly one, and no ticket waits.
         is_stored: whether a store has this state.
+        changes: numbers in place of the caller's; None: there are none.
     """
 
-    __slots__ = ("held", "is_stored", "only", "queue")
+    __slots__ = ("changes", "held", "is_stored", "only", "queue")
 
+    changes: Changes | None
     only: Holder | None
 
     def __init__(self, held: dict[str, Holder] | None = None, queue: dict[str, float] | None = None) -> None:
+        self.changes = None
         self.held: dict[str, Holder] = held or {}
         self.queue: dict[str, float] = queue or {}
         self.is_stored: bool = False
@@ -54,6 +58,7 @@ class Slots:
             found: dict[str, Any] = loads(encoded)
             held = {holder: Holder(number, until) for holder, (number, until) in found["held"].items()}
             slots = cls(held, dict(found["queue"])).expire(now, lease, place)
+            slots.changes = changes_from(found.get("changes"))
         except (ValueError, TypeError, LookupError, AttributeError):
             slots = cls()
         slots.is_stored = encoded is not None
@@ -62,7 +67,8 @@ class Slots:
     def encode(self) -> bytes:
         """Return the slots as JSON."""
         held = {name: (holder.number, holder.until) for name, holder in self.held.items() if holder.number}
-        return dumps({"held": held, "queue": self.queue})
+        more = {} if self.changes is None else {"changes": self.changes.as_json()}
+        return dumps({"held": held, "queue": self.queue, **more})
 
     def expire(self, now: float, lease: float, place: float) -> Slots:
         """Remove the holders and tickets that have expired.
@@ -90,8 +96,8 @@ class Slots:
 
     @property
     def is_empty(self) -> bool:
-        """Whether no slot is held, and no ticket waits."""
-        return not self.queue and not self._total
+        """Whether no slot is held, no ticket waits, and the code's numbers are in force."""
+        return not self.queue and not self._total and self.changes is None
 
     @property
     def taken(self) -> int:
@@ -103,8 +109,21 @@ class Slots:
         """The names of the holders whose slot may be idle."""
         return [name for name in self.held if name.endswith(KEPT)]
 
+    def limit_of(self, limit: int) -> int:
+        """Return the number of slots: the caller's `limit`, or the one that was set while workers run."""
+        return limit if self.changes is None else int(self.changes.numbers.get("limit", limit))
+
+    def places_of(self, places: int) -> int:
+        """Return the length of the queue, as `limit_of`."""
+        return places if self.changes is None else int(self.changes.numbers.get("queue", places))
+
+    def are_within(self, limit: int) -> bool:
+        """Return whether no more slots are held than there are."""
+        return self._total <= self.limit_of(limit)
+
     def missing(self, ticket: str, limit: int) -> int:
         """Return how many more of `limit` slots would have to be free for this ticket to get one."""
+        limit = self.limit_of(limit)
         return max(0, self._total + self._ahead_of(ticket) + 1 - limit)
 
     def hold(self, name: str, holder: Holder) -> Slots:
@@ -127,6 +146,7 @@ class Slots:
         A place in the queue expires after `keep` seconds. A taken slot is not counted yet: call `hold`. As many of the
         holders in `idle` are removed as this slot needs.
         """
+        limit, places = self.limit_of(limit), self.places_of(places)
         idle = [name for name in idle if name in self.held]
         if self.missing(ticket, limit) <= len(idle):
             for name in idle[: max(0, self._total + 1 - limit)]:

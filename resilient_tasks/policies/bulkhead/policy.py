@@ -7,7 +7,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from resilient_tasks.core import settings
-from resilient_tasks.core.call import Permit
+from resilient_tasks.core.call import NEVER, Permit
 from resilient_tasks.core.errors import BulkheadFull, PolicyError
 from resilient_tasks.core.events import BulkheadRejected
 from resilient_tasks.core.keys import keys
@@ -16,15 +16,21 @@ from resilient_tasks.core.parameters import checks
 from resilient_tasks.core.parameters.arguments import answering
 from resilient_tasks.core.pipeline import Policy
 from resilient_tasks.core.wording import number_of
+from resilient_tasks.policies.bulkhead.machine import Slots
 from resilient_tasks.policies.bulkhead.slots import HeldSlots, SlotsDoor
+from resilient_tasks.state import changing
+from resilient_tasks.state.changes import Changes
 from resilient_tasks.state.states import shared, states
 
 if TYPE_CHECKING:
+    from resilient_tasks.core.bounds import Bound
     from resilient_tasks.core.call import Call, Plan, Proceed
     from resilient_tasks.policies.bulkhead.machine import Answer
 
 #: The prefix of bulkheads in the store.
 _PREFIX = "bulkhead/"
+#: The numbers that can be changed while workers run.
+NUMBERS = ("limit", "queue")
 #: Seconds after which a waiting call polls, first and at most, and the factor by which they grow: with a quarter more
 #: each time, it spends at most a quarter of its wait beside a free slot.
 _FIRST_POLL, _MAX_POLL, _GROWTH = 0.005, 0.1, 1.25
@@ -42,6 +48,8 @@ class Bulkhead(keys.Keyed, Policy):
         limit: concurrent calls.
         queue: calls that may wait for a slot, in order of arrival. Further calls, and those whose deadline comes while
             they wait, fail with `BulkheadFull`, which is not retried by default.
+        enforce: False measures only (shadow mode): no call waits or is refused. Calls that find no free slot emit
+            `bulkhead.rejected` with `shadow`, and are not counted.
 
     An abandoned attempt (see `Timeout`) keeps its slot until it really ends. The slots of a dead process are free again
     after half a minute.
@@ -57,6 +65,7 @@ class Bulkhead(keys.Keyed, Policy):
     limit: int
     _: KW_ONLY
     queue: int = 0
+    enforce: bool = True
     _key: str = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -65,15 +74,20 @@ class Bulkhead(keys.Keyed, Policy):
         if type(self.queue) is not int or self.queue < 0:
             msg = f"Bulkhead(queue) is the number of calls that may wait, 0 or more, not {self.queue!r}"
             raise PolicyError(msg)
+        checks.enforced(self.enforce, "Bulkhead(enforce=...)")
         object.__setattr__(self, "_key", "" if self.is_keyed else f"{_PREFIX}{self.name}")
 
     def check(self, fn: Callable[..., Any]) -> None:
         super().check(fn)
         self.check_key(fn)
 
+    def longest(self, inner: Bound) -> Bound:
+        return inner.after(NEVER, f"a slot of the bulkhead {self.title}") if self.queue else inner
+
     def describe(self) -> str:
         queue = f", {self.queue} more may wait" if self.queue else ""
-        return f"bulkhead: {self.title}, {number_of(self.limit, 'call')} at once{queue}"
+        shadow = "" if self.enforce else "; shadow: refuses nothing"
+        return f"bulkhead: {self.title}, {number_of(self.limit, 'call')} at once{queue}{shadow}"
 
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
         if self.is_keyed:
@@ -81,8 +95,10 @@ class Bulkhead(keys.Keyed, Policy):
         if call.work.take_permit(self._key) is not None:
             return await proceed(call)  # `at_once` has permitted this attempt, which has released its slot
         slots: HeldSlots = states().view(self._key, HeldSlots)
-        reason = await self._enter(call, slots)
-        if reason:
+        if not self.enforce and slots.request("", self.limit, 0, keep=True) != "taken":
+            self._emit_full(call, slots, "this call would wait" if self.queue else "there is no queue")
+            return await proceed(call)
+        if self.enforce and (reason := await self._enter(call, slots)):
             return self._full(call, slots, reason)
         try:
             outcome = await proceed(call)
@@ -136,9 +152,69 @@ class Bulkhead(keys.Keyed, Policy):
 
     def _full(self, call: Call, slots: HeldSlots, reason: str) -> Failed:
         queued = slots.waiting
-        call.emit(BulkheadRejected, bulkhead=self.title, limit=self.limit, queued=queued, reason=reason)
-        full = f"bulkhead {self.title} is full ({number_of(self.limit, 'call')} at once, {queued} waiting)"
+        self._emit_full(call, slots, reason)
+        full = f"bulkhead {self.title} is full ({number_of(self._limit_in(slots), 'call')} at once, {queued} waiting)"
         return Failed(BulkheadFull(f"{full}: {call.operation} was not called; {reason}"))
+
+    def _emit_full(self, call: Call, slots: HeldSlots, reason: str) -> None:
+        limit = self._limit_in(slots)
+        details = {"bulkhead": self.title, "limit": limit, "queued": slots.waiting, "reason": reason}
+        call.emit(BulkheadRejected, **details, shadow=not self.enforce)
+
+    def _limit_in(self, slots: HeldSlots) -> int:
+        return self.limit if slots.changes is None else int(slots.changes.numbers.get("limit", self.limit))
+
+    def set_numbers(self, *, key: keys.Answer | None = None, by: str | None = None, **numbers: int) -> None:
+        """Change numbers of the bulkhead while workers run, in place of those that any code gives.
+
+        They are kept in the store, with those that were set earlier, and outlive restarts. Every process uses them from
+        the next time that it asks the store. With a lower limit, calls that are running keep their slots.
+
+        Args:
+            key: of the bulkhead, if the policy's name is a key function.
+            by: who changes them, for `changes`; default: this user and machine.
+            **numbers: `limit` or `queue`.
+
+        Raises:
+            PolicyError: a number is unknown or out of range.
+            ConnectionError: the store does not answer.
+        """
+        changing.check_names(numbers, NUMBERS, "a bulkhead")
+        checked = Bulkhead("numbers", **{"limit": 1, **numbers})  # type: ignore[arg-type]  # it checks them
+        new = {name: getattr(checked, name) for name in numbers}
+        who = by or changing.this_user()
+        self._renumber(key, lambda before: changing.merged(before, new, who))
+        changing.settle(states(), new, self.changes(key=key))
+
+    def reset_numbers(self, *, key: keys.Answer | None = None) -> None:
+        """Use the numbers of the code again.
+
+        Raises:
+            ConnectionError: the store does not answer.
+        """
+        self._renumber(key, lambda _: None)
+        changing.settle(states(), None, self.changes(key=key))
+
+    def changes(self, *, key: keys.Answer | None = None) -> Changes | None:
+        """Return the changed numbers, and who changed them when; None if the code's numbers are in force."""
+        return Slots.decode(states().get(self._store_key(key)), states().now()).changes
+
+    @staticmethod
+    def names() -> list[str]:
+        """Return the names of all bulkheads in the store that were used lately, or have changed numbers."""
+        return sorted(key.removeprefix(_PREFIX) for key in states().keys(_PREFIX))
+
+    def _renumber(self, key: keys.Answer | None, change: Callable[[Changes | None], Changes | None]) -> None:
+        slots: HeldSlots = states().view(self._store_key(key), HeldSlots)
+        slots.renumber(change)
+
+    def _store_key(self, key: keys.Answer | None) -> str:
+        if key is not None:
+            return f"{_PREFIX}{self.for_key(key).name}"
+        if self.is_keyed:
+            msg = 'this policy has slots for each key: give one, as in bulkhead.changes(key="api.example.com")'
+            raise PolicyError(msg)
+        return self._key
 
     def _named(self, name: str) -> Self:
         return keys.changed(self, name=name, _key=_PREFIX + name)

@@ -19,6 +19,7 @@ from resilient_tasks.core.first_attempts import Door, Text
 from resilient_tasks.core.store import TAKES_TURNS, Cell
 from resilient_tasks.policies.bulkhead.kept_slot import KeptSlot, idle_slots
 from resilient_tasks.policies.bulkhead.machine import Answer, Holder, Slots
+from resilient_tasks.state.changes import Changes
 from resilient_tasks.state.states import States
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class HeldSlots:
 
     Attributes:
         waiting: callers in the queue, of all processes, as last read from the store.
+        changes: numbers in place of those of the code, as last read from the store.
         permit: of a call that is made at once; it releases its slot.
     """
 
@@ -60,6 +62,7 @@ class HeldSlots:
 
     def __init__(self, shared: States, key: str) -> None:
         self.waiting: int = 0
+        self.changes: Changes | None = None
         self.was_used = self._was_free = False
         self.permit: Permit = Permit(key, succeeded=self.release, ended=self.release_after)
         self._states = shared
@@ -107,6 +110,8 @@ class HeldSlots:
             if not self._was_free:  # it is probably full: one request is enough
                 return None
             return self.permit if self.request("", limit, 0, keep=True) == "taken" else None
+        if (found := self._cell.live) is not None and found.changes is not None:
+            limit = found.limit_of(limit)
         if door is not None:
             door.cell, door.limit, door.mine, door.permit = self._cell, limit, self._mine, self.permit
             door.opened_for = current
@@ -184,6 +189,7 @@ class HeldSlots:
 
         try:
             answer, slots = self._states.step(self._key, self._decode, step, ttl=self._ttl, take_in=count)
+            self.changes = slots.changes
             self.waiting, self._was_free = len(slots.queue), answer == "taken"
             self._kept.others_wait = self.waiting > 0  # or other threads of this process
             self._start_renewing()
@@ -248,11 +254,20 @@ class HeldSlots:
                 self.release()
 
     def _change(self, change: Callable[[Slots, float], None]) -> None:
-        def step(slots: Slots, now: float) -> tuple[Slots | None, None]:
+        def step(slots: Slots, now: float) -> tuple[Slots | None, tuple[Answer | None, Slots]]:
             change(slots, now)
-            return slots.to_store(), None
+            return slots.to_store(), (None, slots)
 
         self._states.step(self._key, self._decode, step, ttl=self._ttl)
+
+    def renumber(self, change: Callable[[Changes | None], Changes | None]) -> None:
+        """Replace the changes in the state."""
+
+        def set_them(slots: Slots, now: float) -> None:
+            slots.expire(now, self._lease, self._place).changes = change(slots.changes)
+
+        self._change(set_them)
+        self._kept.look_again()
 
     def _update(self, slots: Slots, now: float, more: int = 0) -> None:
         """Set the slots of this process, and add `more`."""
@@ -267,9 +282,13 @@ class HeldSlots:
     def _decode(self, encoded: bytes | None, now: float) -> Slots:
         return Slots.decode(encoded, now, self._lease, self._place)
 
-    def _ttl(self, _result: object) -> float | None:
-        """Return the seconds for which the state is kept; None, until `let_go`, in memory."""
-        return None if self._memory is not None else max(self._lease, self._place) + _EMPTY
+    def _ttl(self, result: tuple[Answer | None, Slots]) -> float | None:
+        """Return the seconds for which the state is kept; None, until `let_go`, in memory, or with changed numbers."""
+        return (
+            None
+            if self._memory is not None or result[1].changes is not None
+            else max(self._lease, self._place) + _EMPTY
+        )
 
     def _start_renewing(self) -> None:
         if self._memory is None and self.is_needed:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from resilient_tasks.core.call import Permit
 from resilient_tasks.core.execution import clock
 from resilient_tasks.core.first_attempts import Door, Text
 from resilient_tasks.core.store import Cell
 from resilient_tasks.policies.rate_limit.machine import Rate, Reservation, SlidingWindow, Times, TokenBucket
+from resilient_tasks.state.changes import Changes
 from resilient_tasks.state.states import States
 
 if TYPE_CHECKING:
@@ -51,10 +53,27 @@ def door_for(policy: Any, rate: Rate) -> RateDoor:
     return (_BucketDoor if isinstance(rate, TokenBucket) else _WindowDoor)(policy, rate)
 
 
+#: Seconds for which the times are kept after a reset: a rate that is kept for longer is written anew by the next call.
+_LONGEST = 86_400.0
+
+
+class _Reserved(NamedTuple):
+    reservation: Reservation
+    kept: float
+    changes: Changes | None
+
+
+def _ttl(reserved: _Reserved) -> float | None:
+    """Return the seconds for which the times are kept; None, for ever, with numbers that were changed by hand."""
+    return None if reserved.changes is not None else reserved.reservation.wait + reserved.kept
+
+
 class SharedRate:
     """A rate limit, with the place of its times if they are in this process's memory."""
 
-    __slots__ = ("_cell", "_key", "_memory", "_permit", "_states", "_was_free", "was_used")
+    __slots__ = ("_cell", "_key", "_memory", "_permit", "_states", "_was_free", "changes", "was_used")
+
+    changes: Changes | None
 
     was_used: bool
 
@@ -65,6 +84,7 @@ class SharedRate:
         self._cell = Cell(None, -math.inf)
         self._permit = Permit(key, is_spent=True)
         self.was_used = self._was_free = False
+        self.changes = None
 
     @property
     def is_needed(self) -> bool:
@@ -87,7 +107,7 @@ class SharedRate:
             self._was_free = self._was_free and self.reserve(rate, 0.0).granted
             return self._permit if self._was_free else None
         now, cell = clock.present() if memory.goes_by_clock else memory.now(), self._cell
-        if (times := cell.live) is None or not rate.match(times):
+        if (times := cell.live) is None or times.changes is not None or not rate.match(times):
             return None
         door = door_for(None, rate) if door is None else door
         door.cell, door.times = cell, times
@@ -99,16 +119,29 @@ class SharedRate:
         return None
 
     def reserve(self, rate: Rate, patience: float) -> Reservation:
-        """Reserve a time at most `patience` seconds from now."""
-        return self._states.step(
-            self._key,
-            Times.decode,
-            lambda times, now: rate.reserve(times, now, patience),
-            ttl=lambda reservation: reservation.wait + rate.kept,
-            take_in=self._cache,
-        )
+        """Reserve a time at most `patience` seconds from now, by the rate's numbers or those in the state."""
 
-    def _cache(self, reservation: Reservation) -> None:
+        def step(times: Times, now: float) -> tuple[Times | None, _Reserved]:
+            used = rate if times.changes is None else rate.numbers.changed(times.changes).rate
+            times_after, reservation = used.reserve(times, now, patience)
+            return times_after, _Reserved(reservation, used.kept, times.changes)
+
+        return self._states.step(self._key, Times.decode, step, ttl=_ttl, take_in=self._cache).reservation
+
+    def renumber(self, change: Callable[[Changes | None], Changes | None]) -> None:
+        """Replace the changes in the state."""
+
+        def step(times: Times, _: float) -> tuple[Times, Times]:
+            after = times.renumbered(change(times.changes))
+            return after, after
+
+        def ttl(times: Times) -> float | None:
+            return None if times.changes is not None else max(_LONGEST, times.kept)
+
+        self._states.step(self._key, Times.decode, step, ttl=ttl, take_in=lambda _: None)
+
+    def _cache(self, reserved: _Reserved) -> None:
+        reservation, self.changes = reserved.reservation, reserved.changes
         self.was_used, self._was_free = True, reservation.granted and reservation.wait == 0
         if self._memory is not None:
             self._cell = self._memory.cell(self._key, Times.decode)

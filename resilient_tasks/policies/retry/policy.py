@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from tenacity.stop import stop_base
     from tenacity.wait import wait_base
 
+    from resilient_tasks.core.bounds import Bound
     from resilient_tasks.core.call import Again, Call, Plan, Proceed
 
     Wait: TypeAlias = Duration | Sequence[Duration] | wait_base | Callable[[Call], float]
@@ -189,6 +190,12 @@ class Retry(Policy):
     def most_attempts(self) -> int:
         return self.attempts or 0
 
+    def longest(self, inner: Bound) -> Bound:
+        from resilient_tasks.policies.retry.worst_case import ends_of, waits_of  # noqa: PLC0415  # only for `explain`
+
+        attempts, ends = ends_of(self.stop, self.attempts)
+        return inner.repeated(attempts, waits_of(_default_wait() if self.wait is None else self.wait), ends=ends)
+
     @property
     def again(self) -> Again:
         """Decide about another attempt without the pipeline, if no sink listens and nothing limits the call."""
@@ -299,11 +306,12 @@ class Retry(Policy):
         except Exception as problem:
             _report(call, f"Retry(wait=...) {describe(problem)}: used the default wait", problems)
             seconds = _wait_after(call.attempt, None)
-        if state is not None:
-            state.upcoming_sleep = seconds
         if (asked := facts.retry_after) is not None and asked > seconds:
             seconds = asked
-        return min(max(0.0, seconds), LONGEST)
+        seconds = min(max(0.0, seconds), LONGEST)
+        if state is not None:
+            state.upcoming_sleep = seconds
+        return seconds
 
     def _own_wait(self, call: Call, state: RetryCallState | None) -> float:
         if not callable(self.wait):

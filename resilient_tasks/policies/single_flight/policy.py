@@ -30,6 +30,7 @@ from resilient_tasks.redaction.error_copies import copied
 from resilient_tasks.state.states import States, states
 
 if TYPE_CHECKING:
+    from resilient_tasks.core.bounds import Bound
     from resilient_tasks.core.call import Call, Proceed
 
 #: Seconds between two polls of a waiting worker, doubling from the first to the last.
@@ -97,6 +98,9 @@ class SingleFlight(Policy):
         super().check(fn)
         if self.key is not None:
             key_functions.check_fits(self.key, fn, _KEY)
+
+    def longest(self, inner: Bound) -> Bound:
+        return inner.after(NEVER, "an equal call of another caller").within(self._within)
 
     def describe(self) -> str:
         by = "equal arguments" if self.key is None else f"equal {short_name_of(self.key)}"

@@ -1,0 +1,1 @@
+"""What a pipeline will do, before it runs: `explain`, its worst case, its remarks, and its drawings."""
