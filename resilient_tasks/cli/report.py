@@ -18,9 +18,7 @@ _SUFFIXES = {".md": "markdown", ".html": "html", ".htm": "html", ".json": "json"
 def add_to(subparsers: Subparsers) -> None:
     """Add this command."""
     report = subparsers.add_parser("report", help="show what happened in a run, also in one that was killed")
-    report.add_argument(
-        "which", nargs="?", metavar="RUN", help="a flow run's id or name, a folder, or a file; default: the latest run"
-    )
+    report.add_argument("RUN", nargs="?", help="a flow run's id or name, a folder, or a file; default: the latest run")
     report.add_argument(
         "--at",
         type=_path,
@@ -43,7 +41,7 @@ def _path(text: str) -> Path:
 
 
 def _run(options: argparse.Namespace) -> int:
-    if sum((options.list, options.compare is not None, options.which is not None)) > 1:
+    if sum((options.list, options.compare is not None, options.RUN is not None)) > 1:
         raise UsageError("report takes one of RUN, --list and --compare BEFORE AFTER.")
     if options.at and not options.at.is_dir():
         raise UsageError(f"There is no folder {options.at}: --at names the one that has a folder for each run.")
@@ -54,7 +52,7 @@ def _run(options: argparse.Namespace) -> int:
         before, after = (_read(run, options.at) for run in options.compare)
         written = _compared(before, after, form)
     else:
-        written = _reported(_read(options.which or "latest", options.at), form)
+        written = _reported(_read(options.RUN or "latest", options.at), form)
     if options.output:
         options.output.write_text(written + "\n", encoding="utf-8")
         say(f"{options.output}: written")

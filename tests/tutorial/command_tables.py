@@ -26,7 +26,7 @@ def table(parser) -> str:
 def _row(action):
     taken = action.metavar or action.dest.upper()
     taken = taken if isinstance(taken, str) else " ".join(taken)
-    name = ", ".join(action.option_strings) or taken
+    name = ", ".join(action.option_strings) or action.dest.upper()
     if action.option_strings and action.nargs != 0:
         name += f" {taken}"
     meaning = action.help + (" (required)" if action.required and action.option_strings else "")
