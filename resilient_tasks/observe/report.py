@@ -26,6 +26,7 @@ from resilient_tasks.core.events import (
     RowsQuarantined,
     TimeoutExceeded,
     in_the_quarantine,
+    rows_quarantined,
     what_rules_warn_of,
     why_and_where,
 )
@@ -119,7 +120,7 @@ class RunReport:
     def quarantine(self) -> str:
         """Return one line about quarantined rows, their reasons and file; empty if there are none."""
         batches = sorted(in_the_quarantine(self.events), key=lambda event: -event.invalid)
-        return f"{number_of(self.quarantined, 'row')} quarantined{why_and_where(batches)}" if batches else ""
+        return f"{rows_quarantined(batches)}{why_and_where(batches)}" if batches else ""
 
     @cached_property
     def remarks(self) -> tuple[str, ...]:
