@@ -122,11 +122,25 @@ def _pages(
 
 
 # tests/tutorial builds files from the tutorial's blocks and runs them.
-_with_their_own = ["prefect.md", "flows.md", "where-it-runs.md", "testing.md", "shared-state.md", "tutorial.md"]
+_with_their_own = [
+    "prefect.md",
+    "flows.md",
+    "degraded.md",
+    "where-it-runs.md",
+    "testing.md",
+    "shared-state.md",
+    "tutorial.md",
+]
 _plain = _pages(DOCS, "*.md", excludes=_with_their_own)
 _sharing = _pages(DOCS, "shared-state.md", begin=_begin_with_a_store_to_choose)
 _prefect = _pages(
-    DOCS, "prefect.md", "flows.md", "where-it-runs.md", begin=_begin_with_prefect, fixtures=["resilient_prefect"]
+    DOCS,
+    "prefect.md",
+    "flows.md",
+    "degraded.md",
+    "where-it-runs.md",
+    begin=_begin_with_prefect,
+    fixtures=["resilient_prefect"],
 )
 _testing = _pages(
     DOCS, "testing.md", begin=_begin_with_prefect, parser=CodeBlockParser("python", _RunTests()), fixtures=FIXTURES

@@ -53,6 +53,19 @@ class Browser:
                 raise TimeoutError(msg)
             time.sleep(0.2)
 
+    def wait_until(self, script: str, seconds: float = 60) -> None:
+        """Wait until an expression of JavaScript is true.
+
+        Raises:
+            TimeoutError: it is not within `seconds`; the message holds what the page shows.
+        """
+        ends = time.monotonic() + seconds
+        while not self.run(script):
+            if time.monotonic() > ends:
+                msg = f"{script} was never true, but the page shows:\n{self.text()}"
+                raise TimeoutError(msg)
+            time.sleep(0.2)
+
     def text(self) -> str:
         """Return the text that the page shows."""
         return str(self.run("document.body ? document.body.innerText : ''"))

@@ -128,6 +128,7 @@ def take(seen: Browser, address: str, folder: Path) -> None:
         "prefect_flow_run": (f"/runs/flow-run/{known['flow']}", "recovered on"),
         "prefect_recovered": (f"/runs/task-run/{known['fetch_month']}", "fetch_month"),
         "prefect_degraded": (f"/runs/task-run/{known['fetch_planes']}", "fetch_planes"),
+        "prefect_degraded_input": ("/runs?tab=task-runs&tag=degraded-input", "train-"),
         "prefect_data_quality": (f"/artifacts/artifact/{known['data-quality']}", "air_time"),
         "prefect_work_pool": ("/work-pools/work-pool/ml?tab=Runs", "Late"),
     }
@@ -137,6 +138,10 @@ def take(seen: Browser, address: str, folder: Path) -> None:
         file = folder / f"{name}.png"
         seen.take(file, settle=3)
         shrink(file)
+    seen.open(f"{address}/runs?tag=degraded", width=390, height=1300, phone=True)
+    seen.wait_for("monthly-retrain")
+    seen.take(file := folder / "prefect_runs_phone.png", settle=3)
+    shrink(file)
 
 
 def shrink(file: Path) -> None:

@@ -16,7 +16,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from resilient_tasks.core import home, host, settings
 from resilient_tasks.core.events import (
@@ -29,7 +29,9 @@ from resilient_tasks.core.events import (
 )
 from resilient_tasks.core.events.sinks import Subscription
 from resilient_tasks.core.execution import real_time as time
-from resilient_tasks.observe.journal_file import RunFile, file_name, plain_name
+
+if TYPE_CHECKING:
+    from resilient_tasks.observe.journal_file import RunFile
 
 _logger = logging.getLogger("resilient_tasks")
 
@@ -97,6 +99,8 @@ def write(event: Event) -> None:
     if run is None:
         if settings.current.events != "all":
             return
+        from resilient_tasks.observe.journal_file import file_name  # noqa: PLC0415  # loaded with the first event
+
         run = f"process-{file_name()}"
     _append(run, event.as_dict(), event.name)
 
@@ -134,6 +138,8 @@ def _append(run: str, values: dict[str, Any], name: str) -> None:
     with _lock:
         file = _files.get(run)
         if file is None or file.folder.parent != folder():
+            from resilient_tasks.observe.journal_file import RunFile, plain_name  # noqa: PLC0415  # as above
+
             file = _files[run] = RunFile(folder() / plain_name(run))
             _close_some()
         try:

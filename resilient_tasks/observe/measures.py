@@ -266,6 +266,10 @@ def _degraded(to: Measures, event: e.FallbackUsed) -> Iterator[Measurement]:
         yield to.at("fallback_age_seconds", event.age, operation=event.operation)
 
 
+def _input_degraded(to: Measures, event: e.InputDegraded) -> Iterator[Measurement]:
+    yield to.at("inputs_degraded_total", 1, operation=event.operation)
+
+
 def _no_last_good(to: Measures, event: e.LastGoodUnavailable) -> Iterator[Measurement]:
     yield to.at("last_good_unavailable_total", 1, operation=event.operation, action=event.action)
 
@@ -351,6 +355,7 @@ MEASURED: Mapping[type[Event], Measure] = {
     e.StoreRegained: _store_regained,
     e.ApiAway: _api_away,
     e.FallbackUsed: _degraded,
+    e.InputDegraded: _input_degraded,
     e.LastGoodUnavailable: _no_last_good,
     e.RowsInvalid: _invalid,
     e.RowsQuarantined: _quarantined,

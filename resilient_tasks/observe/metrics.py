@@ -107,6 +107,7 @@ METRICS: Mapping[str, Metric] = {
         Metric("rows_invalid_total", "counter", ("operation", "action"), "Rows that broke their schema."),
         Metric("rows_quarantined_total", "counter", ("operation",), "Rows written to the quarantine."),
         Metric("rows_warned_total", "counter", ("operation",), "Rows that broke a rule that warns."),
+        Metric("inputs_degraded_total", "counter", ("operation",), "Runs of tasks and flows on degraded data."),
         Metric("data_drifted_total", "counter", ("operation", "action"), "Frames that differ from their baseline."),
         Metric("faults_injected_total", "counter", ("operation",), "Faults that a rehearsal injected."),
         Metric("alerts_sent_total", "counter", ("channel", "occasion"), "Messages that a channel accepted."),

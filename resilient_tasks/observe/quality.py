@@ -13,6 +13,7 @@ from resilient_tasks.core.events import (
     RowsWarned,
     frames_warned_of,
     in_the_quarantine,
+    rows_quarantined,
     what_rules_warn_of,
     why_and_where,
 )
@@ -58,8 +59,7 @@ class DataQuality:
         return "; ".join(filter(None, [kept, what_rules_warn_of(self.warned)]))
 
     def _counts(self) -> str:
-        invalid, rows = sum(event.invalid for event in self.batches), sum(event.rows for event in self.batches)
-        return f"{invalid:,} of {number_of(rows, 'row')} quarantined"
+        return rows_quarantined(self.batches)
 
     def markdown(self) -> str:
         """Return Markdown: counts by operation, column and check, then a few rows of each batch, read from its file.

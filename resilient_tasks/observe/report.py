@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from resilient_tasks.core.events import ApiAway, Event, FailureEvent, NotifySent, why_and_where
+from resilient_tasks.core.events import ApiAway, Event, FailureEvent, NotifySent, rows_quarantined, why_and_where
 from resilient_tasks.core.shown import for_terminal
 from resilient_tasks.core.wording import calls_in, number_of
 from resilient_tasks.observe import report_words
@@ -105,7 +105,9 @@ class RunReport:
     def quarantine(self) -> str:
         """Return one line about quarantined rows, their reasons and file; empty if there are none."""
         batches = list(self._tally.batches)
-        return f"{number_of(self.quarantined, 'row')} quarantined{why_and_where(batches)}" if batches else ""
+        whole = f"{number_of(self.quarantined, 'row')} quarantined"
+        rows = whole if self._tally.batches.left_out else rows_quarantined(batches)
+        return f"{rows}{why_and_where(batches)}" if batches else ""
 
     def headline(self) -> str:
         """Summarize the run in one line."""
@@ -129,6 +131,7 @@ class RunReport:
             f"attempts that overran their limit and could not be interrupted: {tally.late}": tally.late.total,
             f"last good results that stood in: {tally.old}": tally.old.total,
             f"last good results that were not kept or could not be read: {tally.lost}": tally.lost.total,
+            f"work on degraded data: {tally.inputs}": tally.inputs.total,
             f"calls that shared the attempt of another: {tally.shared}": tally.shared.total,
             f"calls whose deadline came while they waited for the attempt of another: {cut}": cut.total,
             f"calls that could not share an attempt and ran one by one: {tally.alone}": tally.alone.total,

@@ -18,6 +18,7 @@ from resilient_tasks.core.events import (
     FallbackUsed,
     FlightAlone,
     FlightJoined,
+    InputDegraded,
     LastGoodUnavailable,
     NotifyFailed,
     NotifyKnown,
@@ -125,7 +126,7 @@ class Tally:
         self.store_lost: Named = Named()
         self.not_stopped: list[dict[str, Any]] = []
         self.abandoned, self.late, self.old, self.lost = Named(), Named(), Named(), Named()
-        self.shared, self.waited, self.alone = Named(), Named(), Named()
+        self.shared, self.waited, self.alone, self.inputs = Named(), Named(), Named(), Named()
         self.limited: list[float] = [0, 0.0]
         self.warned: Counter[str] = Counter()
         self._warned: Recent[RowsWarned] = Recent(2_000, self._settle_warning)
@@ -419,6 +420,9 @@ class Tally:
         if len(self.away) < FAILURES:
             self.away.append(event.sentence())
 
+    def input_degraded(self, event: InputDegraded) -> None:
+        self.inputs.add(f"{event.operation}: {event.reason}")
+
     def of_sink(self, event: SinkEvent) -> None:
         before = self.sinks.get(event.sink)
         if (before is None and len(self.sinks) < FAILURES) or (before is not None and before[0] <= event.time):
@@ -479,6 +483,7 @@ _BASES: dict[type[Event], Callable[[Tally, Any], None]] = {
     ApiAway: Tally.api_away,
     StoreLost: Tally.lost_store,
     SinkEvent: Tally.of_sink,
+    InputDegraded: Tally.input_degraded,
 }
 _COUNT: dict[type[Event], Callable[[Tally, Any], None] | None] = dict(_BASES)
 SUPPRESSED = (NotifySuppressed, NotifyKnown)

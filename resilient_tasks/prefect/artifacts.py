@@ -1,4 +1,4 @@
-"""Artifacts and tags of a run in Prefect's UI: a report of its events, and one of its bad data.
+"""Artifacts of a run in Prefect's UI: a report of its events, and one of its bad data.
 
 An artifact takes 0.1 s, so each kind is created once per run: at the end of a resilient flow's run for all of its
 events, otherwise at the end of the task run.
@@ -7,13 +7,11 @@ events, otherwise at the end of the task run.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 from prefect.artifacts import create_markdown_artifact
-from prefect.client.orchestration import get_client
 
 from resilient_tasks.core.events import Event, RowsQuarantined, RowsWarned
 
@@ -60,20 +58,6 @@ def has_ungathered(events: Sequence[Event]) -> bool:
     """Return whether any event about data belongs to no flow run that will report it."""
     about_data = (event for event in events if isinstance(event, RowsQuarantined | RowsWarned))
     return any(event.run.get("flow_run_id") not in _gathered for event in about_data)
-
-
-def tag(flow_run_id: UUID, tags: Iterable[str]) -> None:
-    """Add tags to a flow run; Prefect's list of runs shows them and filters by them."""
-    new = set(tags)
-    if not new:
-        return
-    try:
-        with get_client(sync_client=True) as client:
-            current = set(client.read_flow_run(flow_run_id).tags)
-            if not new <= current:
-                client.update_flow_run(flow_run_id, tags=sorted(current | new))
-    except Exception:
-        _logger.exception("the flow run could not be tagged %s in Prefect", ", ".join(sorted(new)))
 
 
 def _create(key: str, report: RunReport | DataQuality) -> None:

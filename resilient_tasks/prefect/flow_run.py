@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from types import GeneratorType
@@ -21,7 +21,16 @@ from prefect.states import Completed, is_state_iterable
 
 from resilient_tasks.core.call import Work
 from resilient_tasks.core.errors import DegradedRun, UnobservedFailure
-from resilient_tasks.core.events import CallFailed, Event, FallbackUsed, RetryRecovered, bus, run_ids
+from resilient_tasks.core.events import (
+    CallFailed,
+    Event,
+    FallbackUsed,
+    InputDegraded,
+    RetryRecovered,
+    RowsQuarantined,
+    bus,
+    run_ids,
+)
 from resilient_tasks.core.execution import clock
 from resilient_tasks.core.execution import real_time as time
 from resilient_tasks.core.outcome import Degraded, Failed, Outcome
@@ -29,7 +38,7 @@ from resilient_tasks.core.shown import for_terminal
 from resilient_tasks.decorators.decorate import Plan
 from resilient_tasks.observe import journal
 from resilient_tasks.observe.report import RunReport
-from resilient_tasks.prefect import artifacts, flow_alerts, messages, raising, undocumented
+from resilient_tasks.prefect import artifacts, flow_alerts, inputs, messages, raising, tagging, undocumented
 from resilient_tasks.prefect.futures import UnobservedFutures, is_tracked
 from resilient_tasks.prefect.outages import outages
 from resilient_tasks.prefect.states import ReturnedFailureError
@@ -75,7 +84,7 @@ class RunHistory:
             process.
         own: ids of the calls of the flow's function, whose events are reported apart from those of calls inside.
         since: the lengths of `events` and `nested` when the last attempt began.
-        degraded: the names of subflows that were degraded in the last attempt.
+        inside: by each tag, the flows whose runs inside got it in the last attempt.
         began: the start of the first attempt, on the clock in use.
     """
 
@@ -83,12 +92,13 @@ class RunHistory:
     nested: list[Event] = field(default_factory=list)
     own: set[str] = field(default_factory=set)
     since: tuple[int, int] = (0, 0)
-    degraded: list[str] = field(default_factory=list)
+    inside: dict[str, list[str]] = field(default_factory=dict)
     began: float = field(default_factory=clock.now)
 
     def begin(self) -> None:
         """Begin an attempt; failures of the one before are handled."""
-        self.since, self.degraded = (len(self.events), len(self.nested)), []
+        self.since = (len(self.events), len(self.nested))
+        self.inside = {}
 
     def is_own(self, event: Event) -> bool:
         """Return whether `event` is about the run's own function."""
@@ -127,6 +137,7 @@ class FlowRun:
     _failed: bool = False
     _remark: str = ""
     _may_return_state: bool = True
+    _given: tuple[inputs.Origin, ...] = ()
     unobserved: UnobservedFutures = field(init=False)
 
     def __post_init__(self) -> None:
@@ -160,6 +171,7 @@ class FlowRun:
             with ExitStack() as stack:
                 stack.enter_context(bus.listening(self._on_event))
                 stack.enter_context(artifacts.gathering(str(self._id)))
+                stack.enter_context(tagging.deciding(self._id, self._on_tags))
                 stack.enter_context(self.unobserved.tracking(getattr(self.context, "task_runner", None)))
                 self._write_begin()
                 yield
@@ -187,6 +199,9 @@ class FlowRun:
         self._work.again = self._is_tried_again
         self._history.own.add(self._work.id)
         _active[self._work.id] = self
+        self._given = inputs.of_arguments(args, kwargs)
+        if self._given and self._run.run_count <= 1:
+            bus.emit(inputs.event(self.plan.operation, self._work.id, self._given))
         return self._work
 
     def begin(self) -> None:
@@ -230,6 +245,8 @@ class FlowRun:
         if isinstance(outcome, Degraded):
             self._because = outcome.because
         value = outcome.value
+        if origins := self._origins():
+            inputs.remember(self._id, origins, value)
         message = self._message()
         if not message or not self._may_return_state or not _may_set_message(value):
             return value
@@ -248,7 +265,7 @@ class FlowRun:
             self._remark = message
         events = self._history.events[self._history.since[0] :]
         degraded = [event for event in events if isinstance(event, FallbackUsed)]
-        if self._work is not None and (degraded or self._history.degraded):
+        if self._work is not None and (degraded or self._history.inside.get("degraded")):
             # In any attempt: a result made from stand-ins is not kept as a last good one.
             self._work.degraded = sys.maxsize
         if degraded and self.conditions.fail_on_degraded:
@@ -257,16 +274,30 @@ class FlowRun:
     def _is_degraded(self) -> bool:
         """Return whether the run continued without the data of a call, or with a fallback's."""
         events = flow_alerts.unresolved(self._history.last_attempt())
-        return bool(self._remark or self._history.degraded) or any(
+        return bool(self._remark or "degraded" in self._history.inside) or any(
             isinstance(event, FallbackUsed | CallFailed) for event in events
         )
+
+    def _origins(self) -> tuple[inputs.Origin, ...]:
+        """Return where the data was degraded that the result may be made from."""
+        events = flow_alerts.unresolved(self._history.last_attempt())
+        own = [inputs.origin_of(event) for event in events if isinstance(event, FallbackUsed)]
+        own += inputs.quarantined(event for event in events if isinstance(event, RowsQuarantined))
+        own += [inputs.Origin(flow, "a degraded flow run") for flow in self._history.inside.get("degraded", ())]
+        own += [
+            inputs.Origin(flow, "rows quarantined", is_stand_in=False)
+            for flow in self._history.inside.get("quarantined", ())
+        ]
+        return inputs.merged(own, self._given)
 
     def _message(self) -> str:
         history = self._history
         own = [event for event in history.events if history.is_own(event)]
         parts = [event.sentence() for event in own if isinstance(event, RetryRecovered | FallbackUsed)]
-        parts.append(messages.counts(RunReport(event for event in history.events if not history.is_own(event))))
-        parts.append(messages.degraded_flows(history.degraded))
+        parts.append(messages.counts(RunReport([event for event in history.events if not history.is_own(event)])))
+        parts.append(messages.flows_inside(history.inside.get("degraded", ()), "degraded"))
+        parts.append(messages.flows_inside(history.inside.get("quarantined", ()), "with quarantined rows"))
+        parts.append(inputs.message(self._given))
         parts.append(self._remark)
         text = redact("; ".join(filter(None, parts)))  # a task run's name may contain a parameter
         return for_terminal(text, lines=False)
@@ -296,11 +327,9 @@ class FlowRun:
         if error is None or isinstance(error, Exception) or flow_alerts.is_crash(error):
             self._send_alerts(error)
         artifacts.create(self._history.events)
-        if error is None:
-            tags = list(self._tags())
-            artifacts.tag(self._id, tags)
-            if "degraded" in tags and self._parent is not None:
-                self._parent.add_degraded(self.plan.operation)
+        if error is None and (tags := list(self._tags())):
+            tagging.tag(self._id, tags)
+            tagging.tag_runs_around(self._run, tags, self.plan.operation)
 
     def _write_begin(self) -> None:
         parent = "" if self._parent is None else str(self._parent._id)  # noqa: SLF001  # same class
@@ -318,8 +347,11 @@ class FlowRun:
     def _tags(self) -> Iterator[str]:
         if self._because is not None or self._is_degraded():
             yield "degraded"
-        if RunReport(self._history.events).quarantined:
+        if "quarantined" in self._history.inside or RunReport(self._history.events).quarantined:
             yield "quarantined"
+        later = any(isinstance(event, InputDegraded) for event in self._history.events)
+        if self._given or later or "degraded-input" in self._history.inside:
+            yield "degraded-input"
 
     def _send_alerts(self, error: BaseException | None) -> None:
         """Send the alerts about the ended run, or pass its events to the run around it."""
@@ -333,9 +365,10 @@ class FlowRun:
         """Add the events of a subflow run."""
         self._history.nested += events
 
-    def add_degraded(self, flow: str) -> None:
-        """Record that a run of the subflow `flow` was degraded."""
-        self._history.degraded.append(flow)
+    def _on_tags(self, flow: str, tags: Collection[str]) -> None:
+        """Record the tags of a run of the subflow `flow`."""
+        for tag in tags:
+            self._history.inside.setdefault(tag, []).append(flow)
 
 
 _UNCONDITIONAL = RunConditions(on_unobserved="ignore")

@@ -20,7 +20,7 @@ from uuid import UUID
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.futures import PrefectDistributedFuture, PrefectFuture, PrefectFutureList
-from prefect.task_runners import TaskRunner
+from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner
 from prefect.utilities.annotations import BaseAnnotation
 
 from resilient_tasks import core, redaction
@@ -88,7 +88,12 @@ class UnobservedFutures:
             undocumented.warn_once(undocumented.TASK_RUNNER)
             yield
             return
-        own = {"submit": self._tracked_submit(runner.submit), "map": _tracked_map(runner.map), _TRACKER: self}
+        in_processes = isinstance(runner, ProcessPoolTaskRunner)
+        own = {
+            "submit": self._tracked_submit(runner.submit, is_in_processes=in_processes),
+            "map": _tracked_map(runner.map),
+            _TRACKER: self,
+        }
         vars(runner).update(own)
         try:
             yield
@@ -120,9 +125,13 @@ class UnobservedFutures:
         if submitted is not None and isinstance(state, State):
             self._on_final_state(submitted.operation, state)
 
-    def _tracked_submit(self, submit: Callable[..., PrefectFuture[Any]]) -> Callable[..., PrefectFuture[Any]]:
+    def _tracked_submit(
+        self, submit: Callable[..., PrefectFuture[Any]], *, is_in_processes: bool
+    ) -> Callable[..., PrefectFuture[Any]]:
         @functools.wraps(submit)
         def tracked(*args: Any, **kwargs: Any) -> PrefectFuture[Any]:
+            if is_in_processes:
+                kwargs = _with_dependencies(args, kwargs)
             future = submit(*args, **kwargs)
             try:
                 self._add(future, kwargs["task"] if "task" in kwargs else args[0])
@@ -149,6 +158,24 @@ class UnobservedFutures:
         state = done.result()
         if isinstance(state, State) and state.is_completed():
             self.observe(run, state)
+
+
+def _with_dependencies(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Add the task runs from which parameters come: this runner replaces futures by results, and would lose them."""
+    from prefect.utilities.engine import collect_task_run_inputs_sync  # noqa: PLC0415  # loads Prefect's engines
+
+    if "parameters" not in kwargs and len(args) < _PARAMETERS + 1:
+        return kwargs
+    parameters = kwargs["parameters"] if "parameters" in kwargs else args[_PARAMETERS]
+    given = kwargs.get("dependencies") or {}  # of a mapped task
+    dependencies = {
+        name: collect_task_run_inputs_sync(value) | given.get(name, set()) for name, value in parameters.items()
+    }
+    return {**kwargs, "dependencies": dependencies}
+
+
+#: The position of the parameters among the arguments of a runner's `submit`.
+_PARAMETERS = 1
 
 
 def is_tracked(runner: TaskRunner[Any] | None) -> bool:

@@ -12,12 +12,12 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import TaskRunFilter, TaskRunFilterId
 from prefect.client.schemas.objects import State
 
-from resilient_tasks.core.events import Event, FallbackUsed
+from resilient_tasks.core.events import Event, FallbackUsed, InputDegraded
 from resilient_tasks.core.execution import real_time as time
 from resilient_tasks.core.failures import in_words
 from resilient_tasks.core.wording import named_few, number_of, was
 from resilient_tasks.observe.report import RunReport
-from resilient_tasks.prefect import states, undocumented
+from resilient_tasks.prefect import marks, undocumented
 from resilient_tasks.prefect.futures import Submitted
 
 #: The most names to list; the rest are counted.
@@ -32,7 +32,7 @@ ADVICE = (
 
 
 def counts(report: RunReport) -> str:
-    """Count the calls that recovered, were degraded or failed, and quarantined rows; empty if there are none."""
+    """Count calls that recovered, were degraded, failed or used degraded data, and quarantined rows; empty if none."""
     numbers = {"recovered": report.recovered, "degraded": report.degraded, "failed": report.failed}
     parts: list[str] = []
     for what, count in numbers.items():
@@ -40,14 +40,16 @@ def counts(report: RunReport) -> str:
             parts.append(f"{count} {what}" if parts else f"{number_of(count, 'call')} {what}")
     if report.quarantined:
         parts.append(report.quarantine())
+    if later := sum(isinstance(event, InputDegraded) for event in report.events):
+        parts.append(f"{number_of(later, 'call')} computed from degraded input")
     return ", ".join(parts)
 
 
-def degraded_flows(names: Sequence[str]) -> str:
-    """Name the degraded subflows of a run; empty if there are none."""
+def flows_inside(names: Sequence[str], what: str) -> str:
+    """Name the subflows of a run that were degraded or quarantined rows; empty if there are none."""
     if not names:
         return ""
-    return f"{number_of(len(names), 'flow run')} inside {was(len(names))} degraded: {named_few(names, _NAMED)}"
+    return f"{number_of(len(names), 'flow run')} inside {was(len(names))} {what}: {named_few(names, _NAMED)}"
 
 
 def unobserved_failures(failed: Sequence[tuple[Submitted, State[Any]]]) -> str:
@@ -65,7 +67,7 @@ def degraded_calls(events: Sequence[FallbackUsed]) -> str:
 
 def event_from_state(state: State[Any]) -> Event | None:
     """Return the event marked on a task run's final state, with the ids of that run; None if there is none."""
-    mark, details = states.mark_of(state) if state.is_completed() else None, state.state_details
+    mark, details = marks.mark_of(state) if state.is_completed() else None, state.state_details
     if mark is None or mark.event is None:
         return None
     run = {"flow_run_id": str(details.flow_run_id), "task_run_id": str(details.task_run_id)}

@@ -127,10 +127,14 @@ def _is_id(value: object) -> bool:
     return True
 
 
+#: Events whose sentence is in the message of the final state.
+_IN_THE_FINAL_STATE = {events.RetryRecovered.name, events.InputDegraded.name}
+
+
 def _repeats_final_state(record: logging.LogRecord) -> bool:
     """Return whether it repeats Prefect's own last line of the task run: a log line costs a third of an attempt."""
     attributes, context = vars(record), TaskRunContext.get()
-    if attributes.get("event.name") != events.RetryRecovered.name or context is None:
+    if attributes.get("event.name") not in _IN_THE_FINAL_STATE or context is None:
         return False
     plan = getattr(context.task, "plan", None)
     return plan is not None and attributes.get("operation") == plan.operation

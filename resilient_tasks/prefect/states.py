@@ -10,19 +10,13 @@ from __future__ import annotations
 
 import functools
 import inspect
-import json
-import logging
 from collections import OrderedDict
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from types import GeneratorType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import cloudpickle
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import TaskRunFilter, TaskRunFilterId
 from prefect.client.schemas.objects import State, StateDetails, StateType, TaskRun
 from prefect.context import TaskRunContext
 from prefect.logging import get_run_logger
@@ -43,119 +37,19 @@ from resilient_tasks.core.events import (
     RetryStarted,
     RowsQuarantined,
     RowsWarned,
+    bus,
+    in_the_quarantine,
+    rows_quarantined,
+    why_and_where,
 )
-from resilient_tasks.core.execution import real_time as time
 from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome
 from resilient_tasks.core.pipeline import Policy
-from resilient_tasks.prefect import raising, undocumented
+from resilient_tasks.prefect import inputs, raising, tagging, undocumented
+from resilient_tasks.prefect.inputs import Origin
+from resilient_tasks.prefect.marks import Mark, mark_of, put_mark
 
-#: Seconds to wait for the server to store a state that it has already published.
-_PATIENCE = 5.0
-
-MarkedEvent: TypeAlias = RetryRecovered | FallbackUsed
-_EVENTS: Mapping[str, type[MarkedEvent]] = {RetryRecovered.name: RetryRecovered, FallbackUsed.name: FallbackUsed}
-
-#: The labels: the id of the state that they describe, whether its data is a fallback's, and the event as JSON.
-STATE, DEGRADED, EVENT = "resilient_tasks.state_id", "resilient_tasks.degraded", "resilient_tasks.event"
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """The outcome of a completed task run.
-
-    Attributes:
-        attempts: the number of attempts.
-        degraded: whether the data is a fallback's.
-        event: how it recovered or was degraded, if it was.
-    """
-
-    attempts: int = 1
-    degraded: bool = False
-    event: MarkedEvent | None = None
-
-
-class MarkedDetails(StateDetails):
-    """The details of a marked state, in this process and pickled from another one.
-
-    The mark is private, so it is in no event and is not sent to the server, which drops unknown details of a state. The
-    server keeps the labels of a task run, which arrive with that state.
-    """
-
-    _mark: Mark = PrivateAttr(default=Mark())
-
-    @property
-    def mark(self) -> Mark:
-        """The mark."""
-        return self._mark
-
-
-def put_mark(state: State[Any], mark: Mark) -> None:
-    """Mark a state before its task run enters it, and label that task run."""
-    details = MarkedDetails(**state.state_details.model_dump(exclude_unset=True))
-    details._mark = mark  # noqa: SLF001  # pydantic takes no private attribute as an argument
-    state.state_details = details
-    found = undocumented.engine_run()
-    if found is not None and (mark.degraded or mark.event is not None):
-        _, run = found
-        event = {} if mark.event is None else {EVENT: _encode(mark.event)}
-        run.labels = {**run.labels, STATE: str(state.id), DEGRADED: mark.degraded, **event}
-
-
-def mark_of(state: State[Any]) -> Mark | None:
-    """Return the mark of a completed state; None if it is Prefect's own or a custom one.
-
-    For a state read from the server, the labels and the run count of its task run are read as well.
-    """
-    details = state.state_details
-    if isinstance(details, MarkedDetails):
-        return details.mark
-    if details.task_run_id is None or not undocumented.comes_from_the_server(state):
-        return None
-    try:
-        return _mark_in(_run_in(state, details.task_run_id), state)
-    except Exception:
-        message = "could not read from the server how the task run %s ended: counted as completed on the first attempt"
-        logging.getLogger("resilient_tasks").warning(message, details.task_run_id, exc_info=True)
-        return None
-
-
-def _run_in(state: State[Any], run_id: UUID) -> TaskRun:
-    """Return the task run from the server, once it is in `state` there.
-
-    Raises:
-        TimeoutError: it did not reach that state in time.
-    """
-    filter_, until = TaskRunFilter(id=TaskRunFilterId(any_=[run_id])), time.monotonic() + _PATIENCE
-    with get_client(sync_client=True) as client:
-        while True:
-            for run in client.read_task_runs(task_run_filter=filter_):
-                if run.state_id == state.id:
-                    return run
-            if time.monotonic() > until:
-                raise TimeoutError(f"the server does not have the task run in state {state.id}")
-            time.sleep(0.1)
-
-
-def _mark_in(run: TaskRun, state: State[Any]) -> Mark:
-    labels = run.labels
-    if labels.get(STATE) != str(state.id):
-        return Mark(max(run.run_count, 1))
-    return Mark(max(run.run_count, 1), labels.get(DEGRADED) is True, _decode(labels.get(EVENT), run))
-
-
-def _encode(event: MarkedEvent) -> str:
-    return json.dumps({"name": event.name, **asdict(replace(event, run={}))})
-
-
-def _decode(text: object, run: TaskRun) -> MarkedEvent | None:
-    if not isinstance(text, str):
-        return None
-    values = json.loads(text)
-    kind = _EVENTS[values["name"]]
-    known = {part.name for part in fields(kind)}  # another version of this library may have written more
-    ids = {"task_run_id": str(run.id), **({"flow_run_id": str(run.flow_run_id)} if run.flow_run_id else {})}
-    return kind(**{**{name: value for name, value in values.items() if name in known}, "run": ids})
-
+#: The reason of a result that was built on the stand-in of a nested call.
+INSIDE = "a call inside it was degraded"
 
 if TYPE_CHECKING:
     _State = State[Any]
@@ -169,6 +63,7 @@ class StateWithMessage(_State):
     """A final state with a message of this library. A direct call of the task returns its data, not the state."""
 
     _handed_on: bool = PrivateAttr(default=False)
+    _wraps: bool = PrivateAttr(default=False)
     _because: Exception | None = PrivateAttr(default=None)
 
     def __getstate__(self) -> dict[Any, Any]:
@@ -197,6 +92,15 @@ class StateWithMessage(_State):
         """Mark this state as returned by another task's function, whose caller then gets the state; return it."""
         self._handed_on = True
         return self
+
+    def wrap(self) -> None:
+        """Mark this state as made for a task without policies, whose direct call returns its data."""
+        self._wraps = True
+
+    def take_wrapping(self) -> bool:
+        """Return whether it was made for a task without policies, the first time that this is asked."""
+        wraps, self._wraps = self._wraps, False
+        return wraps
 
     def unwrapped(self) -> Any:
         """Return the data, or the state itself if a task's function returned it."""
@@ -229,14 +133,23 @@ def _returned_state(error: Exception) -> State[Any] | None:
 
 
 class StateSink:
-    """Publishes states for the events of one task run, in the thread that emits them.
+    """Publishes states for the events of one task run, in the thread that emits them, and words its final state.
+
+    Args:
+        operation: the task's operation.
+        origins: where the data was degraded that the task run is given.
 
     Attributes:
         about_data: the events about quarantined rows and rules that warned.
+        tags: tags of this task run and its flow run, once this task run has concluded.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, operation: str = "", origins: tuple[Origin, ...] = ()) -> None:
         self.about_data: list[Event] = []
+        self.tags: tuple[str, ...] = ()
+        self._operation = operation
+        self._given = origins
+        self._own: tuple[Origin, ...] = ()
         self._failed: RetryScheduled | None = None
         self._recovered: RetryRecovered | None = None
         self._degraded: FallbackUsed | None = None
@@ -261,6 +174,55 @@ class StateSink:
         elif isinstance(event, RowsQuarantined | RowsWarned):
             self.about_data.append(event)
 
+    @property
+    def _batches(self) -> list[RowsQuarantined]:
+        return in_the_quarantine(self.about_data) if self.about_data else []
+
+    def report_inputs(self, call: str = "") -> None:
+        """Emit the event that this task run is given degraded data, for its first attempt by Prefect."""
+        found = undocumented.engine_run()
+        if self._given and (found is None or found[1].run_count <= 1):
+            bus.emit(inputs.event(self._operation, call, self._given))
+
+    def conclude(self, outcome: Outcome[Any], degraded_in: int = 0) -> bool:
+        """Determine the origins and tags of the result, before `with_message`; return whether to call `report`.
+
+        Args:
+            outcome: the outcome of the task's function under its policies.
+            degraded_in: the last attempt in which a call inside was degraded; 0 if none.
+        """
+        if not (self._degraded or degraded_in or self._given or self.about_data or type(outcome) is Degraded):
+            return False
+        is_degraded = isinstance(outcome, Degraded)
+        own: list[Origin] = []
+        if is_degraded:
+            own.append(inputs.origin_of(self._degraded) if self._degraded else Origin(self._operation, "a fallback"))
+        elif isinstance(outcome, Ok) and outcome.attempts <= degraded_in:
+            own.append(Origin(self._operation, INSIDE))
+        tags = ["degraded"] if own else []
+        if batches := self._batches:
+            own += inputs.quarantined(batches)
+            tags.append("quarantined")
+        if self._given:
+            tags.append("degraded-input")
+        self._own, self.tags = tuple(own), tuple(tags)
+        tagging.tag_this_task_run(tags)
+        return bool(self.about_data) or tagging.has_to_tag(self._flow_run_id(), self.tags)
+
+    @staticmethod
+    def _flow_run_id() -> UUID | None:
+        found = undocumented.engine_run()
+        return None if found is None else found[1].flow_run_id
+
+    def report(self) -> None:
+        """Tag the flow run and create the artifact about bad data, unless a resilient flow's run will. It blocks."""
+        tagging.tag_with_those_around(self._flow_run_id(), self.tags)
+        if self.about_data:
+            from resilient_tasks.prefect import artifacts  # noqa: PLC0415  # for runs that create some
+
+            if artifacts.has_ungathered(self.about_data):
+                artifacts.create_quality(self.about_data)
+
     def with_message(self, outcome: Outcome[Any]) -> Any:
         """Return the task body's result for `outcome`: its value, in a state if there is a message to show.
 
@@ -274,34 +236,55 @@ class StateSink:
             returned = _returned_state(outcome.error)
             return raising.fail(outcome) if returned is None else raising.without_secrets(returned)
         attempts, value = _attempts_of(outcome), outcome.value
+        origins = inputs.merged(self._own, self._given) if self._own or self._given else ()
         if isinstance(outcome, Degraded):
-            message, data = (
-                self._degraded.sentence() if self._degraded else "degraded",
-                undocumented.outside_the_cache(value),
-            )
-            if self._joined is not None:
-                message = f"{message}; shared with {self._joined.leader}"
-            state = _completed("Degraded", message, data).because_of(outcome.because)
-            put_mark(state, Mark(attempts, degraded=True, event=self._degraded))
-            return state
-        event, mark = self._recovered or self._joined, Mark(attempts, event=self._recovered)
-        if isinstance(value, State) or _is_interpreted_by_prefect(value):
-            return self._passed_on(value, event, mark)
-        if event is None:
+            state = _completed("Degraded", self._message(self._how_degraded()), undocumented.outside_the_cache(value))
+            state = state.because_of(outcome.because)
+            return self._marked(state, Mark(attempts, degraded=True, event=self._degraded, origins=origins), value)
+        event, is_data = self._recovered or self._joined, not isinstance(value, State)
+        if is_data and event is None and not origins and not _is_interpreted_by_prefect(value):
             _remember(attempts)
             return value
-        state = _completed("Completed", event.sentence(), value)
+        mark = Mark(attempts, event=self._recovered, origins=origins)
+        message = self._message(event.sentence() if event else "")
+        if not is_data or _is_interpreted_by_prefect(value):
+            return self._passed_on(value, message, mark)
+        # Cached, it would be served although the service has long been back.
+        data = undocumented.outside_the_cache(value) if any(origin.is_stand_in for origin in origins) else value
+        return self._marked(_completed("Completed", message, data), mark, value)
+
+    def _how_degraded(self) -> str:
+        message = self._degraded.sentence() if self._degraded else "degraded"
+        return message if self._joined is None else f"{message}; shared with {self._joined.leader}"
+
+    def _message(self, first: str) -> str:
+        """Return the message of a completed state: how the task ended, and what its data lacks."""
+        if not (self._own or self._given):
+            return first
+        batches = self._batches
+        rows = f"{rows_quarantined(batches)}{why_and_where(batches)}" if batches else ""
+        inside = INSIDE if any(origin.reason == INSIDE for origin in self._own) else ""
+        return "; ".join(filter(None, [first, inside, rows, inputs.message(self._given)]))
+
+    def _marked(self, state: StateWithMessage, mark: Mark, value: Any) -> StateWithMessage:
         put_mark(state, mark)
+        self._remember_result(mark, value)
         return state
 
-    def _passed_on(self, value: Any, event: Event | None, mark: Mark) -> Any:
+    def _remember_result(self, mark: Mark, value: Any) -> None:
+        found = undocumented.engine_run() if mark.origins else None
+        if found is not None:
+            inputs.remember(found[1].id, mark.origins, value)
+
+    def _passed_on(self, value: Any, message: str, mark: Mark) -> Any:
         """Return a value that Prefect turns into something other than a completed state that holds it."""
         if isinstance(value, StateWithMessage):
             value = value.handed_on()
-        if event is not None:
-            get_run_logger().info("%s", event.sentence())  # the final state has another message
-            if event is self._joined and isinstance(value, State):
+        if message:
+            get_run_logger().info("%s", message)  # the final state has another message
+            if self._joined is not None and self._recovered is None and isinstance(value, State):
                 value = _unshared(value)
+        self._remember_result(mark, undocumented.data_in(value) if isinstance(value, State) else None)
         if isinstance(value, State) and not (value.state_details.flow_run_id or value.state_details.task_run_id):
             put_mark(value, mark)
         else:

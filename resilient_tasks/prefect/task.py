@@ -18,6 +18,7 @@ from prefect.tasks import Task
 
 from resilient_tasks import redaction
 from resilient_tasks.core import settings
+from resilient_tasks.core.call import Work
 from resilient_tasks.core.errors import ResilienceError
 from resilient_tasks.core.execution import runtime, streams
 from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome
@@ -27,7 +28,7 @@ from resilient_tasks.decorators import decorate, misuse
 from resilient_tasks.decorators.decorate import Plan, Resilient
 from resilient_tasks.decorators.keywords import PolicyOptions
 from resilient_tasks.observe import logs
-from resilient_tasks.prefect import loops, methods, raising, runs, undocumented
+from resilient_tasks.prefect import bare, inputs, loops, methods, raising, runs, undocumented
 from resilient_tasks.prefect.futures import BackgroundFuture, warn_if_not_run
 from resilient_tasks.prefect.states import ReturnedFailures, StateSink, data_of, outcome_of_state
 
@@ -56,6 +57,10 @@ _DEFAULTS = {
     name: parameter.default for name, parameter in inspect.signature(tasks.task).parameters.items() if name in _PREFECTS
 }
 _RETRIES = ("retries", "retry_delay_seconds", "retry_jitter_factor", "retry_condition_fn")
+
+
+#: The key of degraded results in a pickled task.
+_KNOWN = "_degraded_results"
 
 
 class TaskOptions(PolicyOptions, total=False):
@@ -110,8 +115,11 @@ class ResilientTask(Task[P, R]):
     @property
     def fn(self) -> Callable[P, R]:
         """The user's own function; for Prefect's engine, while it runs this task, the function in its pipeline."""
-        if self._body is not None and undocumented.read_by_the_engine(self):
-            return self._body
+        if self._body is not None:
+            if undocumented.read_by_the_engine(self):
+                return self._body
+        elif inputs.any_known() and undocumented.read_by_the_engine(self):
+            return bare.of_this_run(self.__dict__["fn"], self.plan.operation)
         return self.__dict__["fn"]  # type: ignore[no-any-return]  # set below
 
     @fn.setter
@@ -119,9 +127,15 @@ class ResilientTask(Task[P, R]):
         self.__dict__["fn"] = fn
         self._set_plan(self.plan if fn is self.plan.fn else replace(self.plan, fn=fn, owner=None))
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle the task, for another process to run it, with what is known of degraded results."""
+        return {**vars(self), _KNOWN: inputs.latest()} if inputs.any_known() else vars(self)
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore a pickled task, and connect to Prefect: this process may define no task itself."""
         runs.connect()
+        for run, origins in state.pop(_KNOWN, {}).items():
+            inputs.learn(run, origins)
         vars(self).update(state)
 
     def __get__(self, instance: Any, owner: Any) -> ResilientTask[P, R]:
@@ -173,7 +187,9 @@ class ResilientTask(Task[P, R]):
         def __call__(self, *args: Any, **kwargs: Any) -> Any:
             """Run the task and return its result, or its state with `return_state=True`."""
             result = super().__call__(*args, **kwargs)
-            if self._body is None or kwargs.get("return_state"):
+            if self._body is None:
+                return bare.result(self, result, is_state=bool(kwargs.get("return_state")))
+            if kwargs.get("return_state"):
                 return result
             if self.isasync and not self.isgenerator:
                 return self._call_async(result, args, kwargs)
@@ -355,38 +371,39 @@ class Body:
             bound = undocumented.split_call(self._plan.fn, args, kwargs)
         if not settings.current.enabled:
             return self._plan.fn(*bound[0], **bound[1])
-        sink, pipeline = StateSink(), self._pipeline
+        origins = inputs.of_this_task_run() if inputs.any_known() else ()
+        sink, pipeline = StateSink(self._plan.operation, origins), self._pipeline
         work = self._plan.work(*bound, (sink,))
+        if origins:
+            sink.report_inputs(work.id)
         work.again = loops.is_tried_again()
         if self._is_async_generator:
             return raising.async_items(streams.async_items(pipeline, work))
         if self._is_generator:
-            return _yield_from(raising.items(streams.items(pipeline, work)), sink)
+            return _yield_from(raising.items(streams.items(pipeline, work)), sink, work)
         if self._plan.is_async:
-            return _await(pipeline.run(work), sink)
+            return _await(pipeline.run(work), sink, work)
         work.runtime = runtime.STRICT  # the engine would take a coroutine for the result
-        return sink.with_message(_reported(runtime.drive(pipeline.run(work)), sink))
+        return sink.with_message(_reported(runtime.drive(pipeline.run(work)), sink, work))
 
 
 # None of these functions holds the outcome in a local variable while its error is raised: that would be a cycle.
-def _yield_from(items: Generator[Any, None, Outcome[Any]], sink: StateSink) -> Generator[Any, None, Any]:
-    return sink.with_message((yield from items))
+def _yield_from(items: Generator[Any, None, Outcome[Any]], sink: StateSink, work: Work) -> Generator[Any, None, Any]:
+    return sink.with_message(_reported((yield from items), sink, work))
 
 
-async def _await(running: Coroutine[Any, Any, Outcome[Any]], sink: StateSink) -> Any:
-    return sink.with_message(await _reported_async(running, sink))
+async def _await(running: Coroutine[Any, Any, Outcome[Any]], sink: StateSink, work: Work) -> Any:
+    return sink.with_message(await _reported_async(running, sink, work))
 
 
-async def _reported_async(running: Coroutine[Any, Any, Outcome[Any]], sink: StateSink) -> Outcome[Any]:
+async def _reported_async(running: Coroutine[Any, Any, Outcome[Any]], sink: StateSink, work: Work) -> Outcome[Any]:
     outcome = await running
-    return await asyncio.to_thread(_reported, outcome, sink) if sink.about_data else outcome
+    if sink.conclude(outcome, work.degraded):
+        await asyncio.to_thread(sink.report)
+    return outcome
 
 
-def _reported(outcome: Outcome[Any], sink: StateSink) -> Outcome[Any]:
-    """Create the artifact about bad data, unless a resilient flow's run will; return the outcome."""
-    if sink.about_data:
-        from resilient_tasks.prefect import artifacts  # noqa: PLC0415  # for runs that create some
-
-        if artifacts.has_ungathered(sink.about_data):
-            artifacts.create_quality(sink.about_data)
+def _reported(outcome: Outcome[Any], sink: StateSink, work: Work) -> Outcome[Any]:
+    if sink.conclude(outcome, work.degraded):
+        sink.report()
     return outcome

@@ -149,6 +149,12 @@ RUN_TELEMETRY = Reliance(
     purpose="joining a task run's span to its flow run's from another process, and ending it after a timeout",
     without="with OpenTelemetry, the spans of task runs in other processes begin traces of their own",
 )
+GIVEN = Reliance(
+    name="prefect.task_engine.run_task_sync has parameters",
+    since="3.0.0",
+    purpose="distinguishing the result of a degraded task from an equal constant among the arguments of a task",
+    without="a task may be said to compute from degraded input because of an equal constant",
+)
 
 RELIANCES = (
     PUBLISH,
@@ -168,6 +174,7 @@ RELIANCES = (
     HAS_CONNECTED,
     RELATED,
     RUN_TELEMETRY,
+    GIVEN,
 )
 
 _warned: set[Reliance] = set()
@@ -254,6 +261,22 @@ def read_by_the_engine(task: object) -> bool:
         return bool(sys._getframe(2).f_globals.get("__name__") == _ENGINE)  # noqa: SLF001  # the only way to know
     context = TaskRunContext.get()
     return context is not None and context.task is task
+
+
+def given_to_the_engine() -> tuple[Mapping[str, Any], Mapping[str, Any] | None] | None:
+    """Return the parameters that the engine was given for the current task run, with futures, and the dependencies.
+
+    In its context, futures are replaced by their results. None if it is not found among the callers.
+    """
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  # no context holds them
+    while frame is not None:
+        if frame.f_globals.get("__name__") == _ENGINE and "parameters" in frame.f_code.co_varnames:
+            given = frame.f_locals
+            if given.get("parameters") is not None and "task_run_id" in given:
+                return given["parameters"], given.get("dependencies")
+        frame = frame.f_back
+    warn_once(GIVEN)
+    return None
 
 
 def split_call(

@@ -30,6 +30,7 @@ from resilient_tasks.core.events import (
     FlightJoined,
     HedgeStarted,
     HedgeWon,
+    InputDegraded,
     LastGoodUnavailable,
     NotifyFailed,
     NotifyKnown,
@@ -194,6 +195,10 @@ SENTENCES = [
     (
         FlightAlone(operation="f", reason="JSON cannot hold a tuple"),
         "single flight: this call was not shared: JSON cannot hold a tuple",
+    ),
+    (
+        InputDegraded(operation="f", source="fetch", reason="fetch (fallback last_good, 3 h old)", age=10_800.0),
+        "computed from degraded input: fetch (fallback last_good, 3 h old)",
     ),
     (HedgeWon(operation="f", number=2, seconds=0.3126), "call number 2 answered first, after 0.313 s"),
     (

@@ -56,6 +56,7 @@ def batch(number):
         e.RowsQuarantined(action="quarantined", path=f"part-{number}", batch="", schema="", **ROWS, **about),
         e.RowsWarned(rows=9, reasons={"le(60)": 4}, **about),
         e.DataDrifted(action="warn", rows=9, columns={}, message="", **about),
+        e.InputDegraded(source="load", reason="load (a fallback)", **about),
         e.ChaosInjected(fault="ConnectionError", **about),
         e.NotifySent(channel="email:ann@example.com", **about),
         e.NotifySuppressed(channel="slack:#ml", suppressed=3, **about),

@@ -118,7 +118,7 @@ def test_results_and_bad_rows_are_in_the_bucket_and_come_back_by_the_commands_of
 def test_a_scheduled_run_comes_to_its_end_and_says_what_it_quarantined(way, request, s3):
     run = request.getfixturevalue(way)
     assert run["state"]["type"] == "COMPLETED"
-    assert run["state"]["message"].startswith("1 row quarantined (carrier: isin(['UA', 'AA', 'DL']))")
+    assert run["state"]["message"].startswith("1 of 3 rows quarantined (carrier: isin(['UA', 'AA', 'DL']))")
     assert run["created_by"]["type"] == "SCHEDULE"
     assert run["parameters"]["month"] == "2013-07"
 

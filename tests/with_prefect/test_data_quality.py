@@ -120,7 +120,7 @@ def test_a_retried_batch_counts_as_in_its_last_attempt(policy):
     state = resilient_flow(lambda: len(fetch()))(return_state=True)
     (artifact,) = of_flow(state)
     assert artifact.description.startswith("1 of 2 rows quarantined (n: greater_than(0)) in ")
-    assert state.message.startswith("1 call recovered, 1 row quarantined (n: greater_than(0)) in ")
+    assert state.message.startswith("1 call recovered, 1 of 2 rows quarantined (n: greater_than(0)) in ")
 
 
 def test_an_artifact_that_prefect_refuses_does_not_fail_the_run(fetch, monkeypatch, caplog):

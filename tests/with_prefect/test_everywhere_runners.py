@@ -99,6 +99,7 @@ def ran(request, resilient_prefect, tmp_path_factory):
         futures["made_here"] = made_here.submit(5)
         futures["time_left"] = elsewhere.time_left.submit()
         found.outcomes = {name: outcome_of(future) for name, future in futures.items()}
+        found.used = futures["used"].state
         found.by_host = [outcome_of(one) for one in by_host.map(["http://a/1", "http://down/1", "http://b/1"])]
         found.mapped = elsewhere.uses.map(["a", "b"]).result()
         return "done"
@@ -132,6 +133,13 @@ def test_results_stand_ins_and_errors_arrive_as_outcomes(ran):
         case other:
             pytest.fail(f"not as expected: {other}")
     assert ran.mapped == ["A", "B"]
+
+
+def test_a_task_on_degraded_data_says_so(ran):
+    assert (ran.used.name, ran.used.message.partition(" (")[0]) == (
+        "Completed",
+        "computed from degraded input: degrades",
+    )
 
 
 def test_key_functions_are_pickled_with_their_policies(ran):

@@ -91,8 +91,8 @@ def quarantined(rows, path="a"):
         ),
         ([degraded()], ("fetch: degraded, last_good stands in after TimedOut",)),
         ([degraded(), degraded()], ("fetch: degraded 2 times, last_good stands in after TimedOut ×2",)),
-        ([quarantined(1)], ("1 row quarantined in a",)),
-        ([quarantined(3), quarantined(1200)], ("1,200 rows quarantined in a",)),
+        ([quarantined(1)], ("1 of 100 rows quarantined in a",)),
+        ([quarantined(3), quarantined(1200)], ("1,200 of 100 rows quarantined in a",)),
         ([invalid(9), invalid(7), invalid(5, call="2")], ("12 invalid rows dropped",)),
         ([invalid(9, part="train"), invalid(7, part="test"), invalid(6, part="test")], ("15 invalid rows dropped",)),
         ([warned(9), warned(7)], ("rules that warn: fetch delay: le(60) ×7",)),
@@ -111,7 +111,7 @@ def quarantined(rows, path="a"):
             (
                 "fetch: failed (ConnectError)",
                 "fetch: degraded, last_good stands in after TimedOut",
-                "5 rows quarantined in a",
+                "5 of 100 rows quarantined in a",
                 "1 call recovered (ConnectError ×2)",
             ),
         ),
@@ -125,7 +125,7 @@ def test_operations_with_most_failures_are_named_and_the_rest_counted():
     events = [event for number in range(20) for event in [failed(f"fetch-{number}")] * (20 - number)]
     lines = flow_alerts.summarized([*events, quarantined(5), recovered()])
     assert lines[0] == "fetch-0: failed 20 times (ConnectError ×20)"
-    assert lines[-3:] == ("and 13 more", "5 rows quarantined in a", "1 call recovered (ConnectError ×2)")
+    assert lines[-3:] == ("and 13 more", "5 of 100 rows quarantined in a", "1 call recovered (ConnectError ×2)")
     assert len(lines) == 10
 
 

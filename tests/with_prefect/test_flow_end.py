@@ -67,7 +67,7 @@ def quarantined(rows, path):
         ([recovered(), CallFailed(operation="f", kind="", error_type="E", message="")], "1 call recovered, 1 failed"),
         (
             [quarantined(1200, "a"), quarantined(700, "b"), quarantined(0, "b")],
-            "1,200 rows quarantined in a",
+            "1,200 of 9,000 rows quarantined in a",
         ),
     ],
 )

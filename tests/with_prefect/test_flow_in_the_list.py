@@ -104,7 +104,7 @@ def test_a_run_that_quarantined_rows_completes_with_a_tag(tmp_path):
 
     run = _run(daily(return_state=True))
     assert (run.state.name, run.tags) == ("Completed", ["quarantined"])
-    assert run.state.message.startswith("1 row quarantined (n: greater_than(0))")
+    assert run.state.message.startswith("1 of 3 rows quarantined (n: greater_than(0))")
     assert run.state.message.endswith(".parquet")
 
 

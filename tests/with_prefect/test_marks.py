@@ -8,7 +8,7 @@ from prefect.states import Completed
 
 from resilient_tasks import Degraded, Ok, Retry, outcome_of, resilient_flow, resilient_task
 from resilient_tasks.core.events import FallbackUsed, RetryRecovered
-from resilient_tasks.prefect import messages, states
+from resilient_tasks.prefect import marks, messages, states
 
 pytestmark = pytest.mark.usefixtures("resilient_prefect")
 
@@ -27,7 +27,7 @@ def elsewhere(state):
 
 def on_the_server_run(state):
     """Return the task run from the server."""
-    return states._run_in(state, state.state_details.task_run_id)
+    return marks._run_in(state, state.state_details.task_run_id)
 
 
 def on_the_server(state):
@@ -150,16 +150,16 @@ class TestWithOtherWording:
 def test_labels_of_another_state_are_ignored():
     run = on_the_server_run(state := degrades([], return_state=True))
     other = State(type=StateType.COMPLETED, name="Degraded", state_details=state.state_details)
-    assert states._mark_in(run, state).degraded
-    assert states._mark_in(run, other) == states.Mark(attempts=2)
+    assert marks._mark_in(run, state).degraded
+    assert marks._mark_in(run, other) == marks.Mark(attempts=2)
 
 
 def test_unknown_fields_of_a_newer_versions_event_are_ignored():
     run = on_the_server_run(degrades([], return_state=True))
-    written = run.labels[states.EVENT]
+    written = run.labels[marks.EVENT]
     newer = written.replace('{"name"', '{"since_then": 3, "name"')
     assert newer != written
-    assert states._decode(newer, run) == states._decode(written, run)
+    assert marks._decode(newer, run) == marks._decode(written, run)
 
 
 def test_without_a_server_a_run_counts_as_completed_on_the_first_attempt_with_a_warning(monkeypatch, caplog):
@@ -167,7 +167,7 @@ def test_without_a_server_a_run_counts_as_completed_on_the_first_attempt_with_a_
         raise ConnectionError("no server")
 
     state = on_the_server(recovers([], return_state=True))
-    monkeypatch.setattr(states, "get_client", gone)
+    monkeypatch.setattr(marks, "get_client", gone)
     assert states.outcome_of_state(state).attempts == 1
     assert "could not read from the server how the task run" in caplog.text
 

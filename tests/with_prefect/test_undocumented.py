@@ -158,6 +158,19 @@ def a_client_created_in_a_run_retries_refused_requests():
         return around() and not client._client._has_connected
 
 
+def the_engine_holds_what_it_was_given():
+    found = []
+
+    @task
+    def one(given):
+        found.append(undocumented.given_to_the_engine())
+
+    state = task(lambda: 3)(return_state=True)
+    one(state)
+    ((parameters, _),) = found
+    return parameters == {"given": state}
+
+
 def the_events_worker_reads_related_resources():
     from prefect.events import related, worker
 
@@ -193,6 +206,7 @@ PROBES = {
     undocumented.HAS_CONNECTED: a_client_created_in_a_run_retries_refused_requests,
     undocumented.RELATED: the_events_worker_reads_related_resources,
     undocumented.RUN_TELEMETRY: runs_have_a_telemetry,
+    undocumented.GIVEN: the_engine_holds_what_it_was_given,
 }
 
 

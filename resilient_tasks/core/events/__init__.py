@@ -35,6 +35,7 @@ from resilient_tasks.core.events.event import (
     FailureEvent,
     run_ids,
 )
+from resilient_tasks.core.events.inputs import InputDegraded
 from resilient_tasks.core.events.rows import (
     DataDrifted,
     RowsInvalid,
@@ -42,6 +43,7 @@ from resilient_tasks.core.events.rows import (
     RowsWarned,
     frames_warned_of,
     in_the_quarantine,
+    rows_quarantined,
     rules_by_rows,
     what_rules_warn_of,
     why_and_where,
@@ -87,6 +89,7 @@ __all__ = [
     "FlightJoined",
     "HedgeStarted",
     "HedgeWon",
+    "InputDegraded",
     "LastGoodUnavailable",
     "NotifyFailed",
     "NotifyKnown",
@@ -114,6 +117,7 @@ __all__ = [
     "counted",
     "frames_warned_of",
     "in_the_quarantine",
+    "rows_quarantined",
     "rules_by_rows",
     "run_ids",
     "what_rules_warn_of",

@@ -68,6 +68,12 @@ def in_the_quarantine(events: Iterable[Event]) -> list[RowsQuarantined]:
     return [event for event in last.values() if event.invalid]
 
 
+def rows_quarantined(batches: Sequence[RowsQuarantined]) -> str:
+    """Return `12 of 336 rows quarantined`, for the events from `in_the_quarantine`."""
+    invalid, rows = sum(batch.invalid for batch in batches), sum(batch.rows for batch in batches)
+    return f"{invalid:,} of {number_of(rows, 'row')} quarantined"
+
+
 def why_and_where(batches: Sequence[RowsQuarantined]) -> str:
     """Return ` (n: greater_than(0) ×2) in quarantine/fetch/part.parquet`; empty if no rows are quarantined."""
     paths = [batch.path for batch in batches if batch.invalid]
