@@ -35,6 +35,7 @@ ROOMY = 4 << 30
 SLOW_FOLDERS = {"docs", "examples", "operations", "state", "tutorial"}
 SLOW = re.compile(
     r"subprocess\.(run|Popen|check_\w+)|multiprocessing|os\.fork\(|ProcessPool|enforce=.process|\bin_process\b"
+    r"|\bchromium\b"
     r"|^\s*(from|import) prefect\b|\bresilient_(prefect|task|flow)\b|\.(drips|accepts_and_hangs)\(|\bprocesses=[2-9]",
     re.MULTILINE,
 )

@@ -274,6 +274,17 @@ def with_texts(report, write, field=""):
     return report
 
 
+def without_times(report):
+    """Return a report in which no time and no duration is known."""
+    known = {"started", "ended", "time", "age_s", "since", "retry_in_s", "limit_s"}
+    match report:
+        case dict():
+            return {name: None if name in known else without_times(value) for name, value in report.items()}
+        case list():
+            return [without_times(each) for each in report]
+    return report
+
+
 HOSTILE = (
     "<script>window.owned = 1</script>",
     "</script><script>window.owned = 2</script>",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import json
 import math
@@ -11,11 +12,13 @@ from importlib.resources import files
 from typing import Any
 
 from resilient_tasks.core.shown import for_terminal
-from resilient_tasks.core.wording import number_of, was
+from resilient_tasks.core.wording import in_brief, named_few, number_of, was
 from resilient_tasks.observe.page.sections import GLYPHS, Report, Sections
-from resilient_tasks.observe.page.texts import NONE, Times, lasted, text
+from resilient_tasks.observe.page.texts import NONE, Times, lasted, length, text
 
-_SCRIPTS = ("layout.js", "draw.js", "page.js")
+_SCRIPTS = ("layout.js", "view.js", "draw.js", "controls.js", "page.js")
+#: Operations that the headline names.
+_NAMED = 3
 _JSON_IN_HTML = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
 
 
@@ -28,12 +31,11 @@ def html(report: Mapping[str, Any]) -> str:
     Args:
         report: what `RunReport.as_dict()` returns.
     """
-    style, script = _file("page.css"), "\n".join(map(_file, _SCRIPTS))
-    policy = f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; img-src data:; base-uri 'none'"
+    style, script, policy = _inside()
     data = json.dumps(_plain(report), allow_nan=False).translate(_JSON_IN_HTML)
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{policy}; form-action 'none'">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
 <meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">
 <title>{text(_title(report))}</title><link rel="icon" href="data:,"><style>{style}</style></head><body><main>
 {_body(report)}
@@ -41,8 +43,15 @@ def html(report: Mapping[str, Any]) -> str:
 """
 
 
-def _file(name: str) -> str:
-    return (files(__package__) / name).read_text(encoding="utf-8")
+@functools.cache
+def _inside() -> tuple[str, str, str]:
+    """Return the page's style, its script, and the security policy that allows these two alone."""
+    style, script = (
+        "\n".join((files(__package__) / name).read_text(encoding="utf-8") for name in names)
+        for names in (("page.css",), _SCRIPTS)
+    )
+    policy = f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; img-src data:; base-uri 'none'"
+    return style, script, f"{policy}; form-action 'none'"
 
 
 def _hash(inline: str) -> str:
@@ -74,19 +83,19 @@ def _title(report: Report) -> str:
 
 def _body(report: Report) -> str:
     sections = Sections(report)
-    partial = (
-        f'<p class="partial" role="note"><strong>This report is incomplete.</strong> {text(report["partial"])}</p>'
-    )
+    why = report["partial"] or ""
+    partial = f"<strong>This report is incomplete.</strong> {text(why[:1].upper() + why[1:])}"
     return "\n".join(
         filter(
             None,
             (
                 f"<header>{_run(report)}<h1>{_verdict(report)}</h1>",
                 f'<p class="sub">{text(report["headline"])}</p>',
-                partial if report["partial"] else "",
+                f'<p class="partial" role="note">{partial}</p>' if why else "",
                 f"{_tiles(report)}</header>",
                 sections.failed(),
                 sections.degraded(),
+                sections.under_way(),
                 _timeline(report, sections),
                 sections.recovered(),
                 sections.rows(),
@@ -108,8 +117,8 @@ def _run(report: Report) -> str:
     parts = ["Run report", name]
     if run["started"] is not None:
         parts.append(Times.dated(run["started"]))
-        if run["ended"] is not None:
-            parts.append(lasted(run["ended"] - run["started"]))
+        if (seconds := length(run)) is not None:
+            parts.append(lasted(seconds))
     return f'<p class="run">{" · ".join(filter(None, parts))}</p>'
 
 
@@ -118,11 +127,7 @@ def _verdict(report: Report) -> str:
     counts = report["counts"]
     so_far = " so far" if report["partial"] else ""
     if counts["failed"]:
-        if counts["failed"] == 1 and report["not_recovered"]:
-            first = report["not_recovered"][0]
-            brief = first["error"] if first["http_status"] is None else f"HTTP {first['http_status']}"
-            return f"{text(first['operation'])} failed and was not recovered: {text(brief)}"
-        return f"{number_of(counts['failed'], 'call')} failed and {was(counts['failed'])} not recovered"
+        return _failed(counts["failed"], report["not_recovered"])
     if counts["degraded"]:
         few = counts["degraded"]
         return f"Nothing failed for good{so_far}; {number_of(few, 'call')} {was(few)} degraded"
@@ -131,6 +136,16 @@ def _verdict(report: Report) -> str:
     if counts["recovered"]:
         return f"Nothing failed for good{so_far}; {number_of(counts['recovered'], 'call')} recovered"
     return f"Nothing failed{so_far}"
+
+
+def _failed(count: int, listed: list[Mapping[str, Any]]) -> str:
+    """Name what failed: `2 calls failed and were not recovered: publish (HTTP 422), train (TimedOut)`."""
+    briefs = {each["operation"]: in_brief(each["error_type"] or each["error"], each["http_status"]) for each in listed}
+    if count == 1 and briefs:
+        operation, brief = next(iter(briefs.items()))
+        return f"{text(operation)} failed and was not recovered: {text(brief)}"
+    names = named_few([f"{operation} ({brief})" for operation, brief in briefs.items()], _NAMED)
+    return f"{number_of(count, 'call')} failed and {was(count)} not recovered{f': {text(names)}' if names else ''}"
 
 
 def _tiles(report: Report) -> str:

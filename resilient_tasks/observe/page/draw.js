@@ -1,6 +1,8 @@
 // Draws the lanes on a canvas. Outcomes differ in colour and in pattern; a sign follows each call that was not plainly ok.
 
 const AXIS = 24, NAME = 20;
+/** Marks that the bars and signs show already. */
+const PLAIN = new Set(["timeout.exceeded", "fallback.used"]);
 
 /** Return the page's colours, which differ in the dark and in print. */
 function colours() {
@@ -45,19 +47,21 @@ function drawSpan(pen, colour, state, x, y, width, height) {
   else drawBar(pen, { ...colour, half: colour.degraded }, "half", x, y + height / 4, width, height / 2);
 }
 
+const kindOf = (mark) => (mark.startsWith("rows") ? "rows" : mark.startsWith("notify") ? "alerts" : PLAIN.has(mark) ? "plain" : "ring");
+
 /** Draw a mark: a diamond for rows, a triangle for alerts, a ring for others. */
-function drawMark(pen, colour, name, x, y, size) {
-  const kind = name.startsWith("rows") ? "rows" : name.startsWith("notify") ? "alerts" : "ink";
-  pen.fillStyle = colour[kind];
-  pen.strokeStyle = colour.page;
+function drawMark(pen, colour, kind, x, y, size) {
+  pen.fillStyle = kind === "ring" ? colour.page : colour[kind];
+  pen.strokeStyle = kind === "ring" ? colour.ink : colour.page;
   pen.lineWidth = 1.5;
   pen.beginPath();
   if (kind === "rows") [[0, -size], [size, 0], [0, size], [-size, 0]].forEach(([dx, dy]) => pen.lineTo(x + dx, y + dy));
   else if (kind === "alerts") [[0, -size], [size, size], [-size, size]].forEach(([dx, dy]) => pen.lineTo(x + dx, y + dy));
-  else pen.arc(x, y, size * 0.7, 0, 7);
+  else pen.arc(x, y, size * 0.6, 0, 7);
   pen.closePath();
-  pen.stroke();
+  if (kind !== "ring") pen.stroke(); // an edge around it, not in it
   pen.fill();
+  if (kind === "ring") pen.stroke();
 }
 
 /** Draw all that the view shows, and return the boxes of what a pointer can meet. */
@@ -80,7 +84,7 @@ function draw(pen, { lanes, view, width, height, top, row, colour, selected }) {
   pen.fillRect(0, 0, width, AXIS - 2);
   pen.fillStyle = colour.muted;
   pen.font = "12px system-ui, sans-serif";
-  for (const time of labels) pen.fillText(clock(time, each), x(time) + 3, 15);
+  for (const time of labels) if (x(time) + 3 + pen.measureText(clock(time, each)).width < width) pen.fillText(clock(time, each), x(time) + 3, 15);
   return boxes;
 }
 
@@ -115,12 +119,13 @@ function drawLane(pen, lane, y, x, { row, colour, selected, width, height, boxes
 
 function drawCall(pen, call, top, x, { thick, colour, boxes }) {
   for (const part of call.parts) {
+    if (part.kind === "mark" && kindOf(part.name) === "plain") continue;
     const from = x(part.started), to = Math.max(x(part.ended), from + (part.kind === "wait" ? 1 : 2)), size = Math.min(5, thick / 2 + 1);
     if (part.kind === "wait") {
       pen.fillStyle = colour.muted;
       pen.fillRect(from, top + thick / 2 - 0.75, to - from, 1.5);
     } else if (part.kind === "attempt") drawBar(pen, { ...colour, ok: colour.recovered }, part.outcome, from, top, to - from, thick);
-    else drawMark(pen, colour, part.name, from, top + thick / 2, size);
+    else drawMark(pen, colour, kindOf(part.name), from, top + thick / 2, size);
     boxes.push({ from: part.kind === "mark" ? from - size : from, to: part.kind === "mark" ? from + size : to, y: top, height: thick, call, part });
   }
   if (call.outcome === "ok" || (thick <= 6 && call.outcome === "recovered")) return;

@@ -76,13 +76,13 @@ function step(seconds, share) {
   return units.find((unit) => unit >= seconds * share) ?? days;
 }
 
-/** Return a time as `12:03:07`, with as many decimals as a step needs, or with its date. */
+/** Return a time as `12:03:07`, with the decimals that a step needs, or as a date. */
 function clock(time, each = 1) {
   const moment = new Date(time * 1000);
   if (Number.isNaN(moment.getTime())) return String(time);
   const text = moment.toISOString();
   if (each >= 86400) return text.slice(0, 10);
-  return each < 1 ? text.slice(11, 23) : text.slice(11, 19);
+  return text.slice(11, each < 0.1 ? 23 : each < 1 ? 21 : 19);
 }
 
 function lasted(seconds) {

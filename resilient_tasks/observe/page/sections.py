@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from resilient_tasks.core.wording import number_of
 from resilient_tasks.observe.page.table import Row, table
-from resilient_tasks.observe.page.texts import NONE, Times, counted, error, lasted, long_text, text
+from resilient_tasks.observe.page.texts import NONE, Times, counted, error, lasted, length, long_text, text
 
 Report = Mapping[str, Any]
 #: An outcome is never colour alone.
-GLYPHS = {"failed": "✕", "degraded": "□", "recovered": "●", "rows": "◆", "alerts": "▲", "stopped": "◷", "circuit": "▬"}
+GLYPHS = {
+    "failed": "✕",
+    "degraded": "□",
+    "running": "…",
+    "recovered": "●",
+    "rows": "◆",
+    "alerts": "▲",
+    "stopped": "◷",
+    "circuit": "▬",
+}
 
 
 class Sections:
@@ -48,7 +57,7 @@ class Sections:
                 f"{each['attempts']}",
                 self._times.at(each["time"]),
             )
-            for each in self._report["not_recovered"]
+            for each in _one_of_each_first(self._report["not_recovered"])
         ]
         return _section(
             "failed",
@@ -63,7 +72,7 @@ class Sections:
         heads = ("operation", "answered by", "age of the data", "because of", "time#")
         rows = [
             self._call(each, text(each["fallback"]), _age(each), error(each), self._times.at(each["time"]))
-            for each in self._report["degraded"]
+            for each in _one_of_each_first(sorted(self._report["degraded"], key=lambda each: -(each["age_s"] or 0)))
         ]
         return _section(
             "degraded",
@@ -72,6 +81,23 @@ class Sections:
             table("Degraded", heads, rows),
             rows,
         )
+
+    def under_way(self) -> str:
+        """Return the calls that had not ended, which a partial report has."""
+        found = [each for each in self._report["timeline"]["calls"] if each["outcome"] == "running"]
+        heads = ("operation", "what happened last", "attempts#", "began#", "task run")
+        rows = [
+            self._call(
+                each,
+                (_parts(each) or [NONE])[-1],
+                f"{len(each['attempts'])}",
+                self._times.at(_began(each)),
+                text(each["task_run"]),
+            )
+            for each in found
+        ]
+        said = "How these calls ended is unknown." if self._report["partial"] else "These calls had not ended."
+        return _section("running", "Under way", said, table("Under way", heads, rows), rows)
 
     def recovered(self) -> str:
         """Return the calls that recovered by retry."""
@@ -154,7 +180,7 @@ class Sections:
                     text(each["name"]),
                     text(span["state"].replace("_", " ")),
                     self._times.at(span["started"]),
-                    "to the end" if span["ended"] is None else lasted(span["ended"] - span["started"]),
+                    "to the end" if span["ended"] is None else lasted(length(span)),
                     text(span["reason"]),
                 )
             )
@@ -198,9 +224,9 @@ class Sections:
                 (
                     text(each["operation"]),
                     f'<span class="{_word(each["outcome"])}">{text(each["outcome"])}</span>',
-                    self._times.at(next((tried["started"] for tried in each["attempts"]), None)),
-                    _parts(each),
-                    lasted(sum(wait["ended"] - wait["started"] for wait in each["waits"])),
+                    self._times.at(_began(each)),
+                    _items(_parts(each)),
+                    lasted(sum(length(wait) or 0 for wait in each["waits"])),
                     text(each["task_run"]),
                 ),
                 place,
@@ -223,26 +249,45 @@ def _section(name: str, title: str, said: str, body: str, found: Any) -> str:
     return f'<section id="{name}" aria-labelledby="{name}-title">{heading}{sentence}{body}</section>'
 
 
+def _one_of_each_first(calls: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Begin with one call of each operation and error: the first few rows of a long list show all there is."""
+    seen: set[tuple[str, str]] = set()
+    firsts: list[Mapping[str, Any]] = []
+    others: list[Mapping[str, Any]] = []
+    for each in calls:
+        kind = each["operation"], each["error"]
+        (others if kind in seen else firsts).append(each)
+        seen.add(kind)
+    return [*firsts, *others]
+
+
 def _age(found: Mapping[str, Any]) -> str:
     if found["age_s"] is None:
         return NONE
     return f"<strong>{lasted(found['age_s'])}</strong>, of {Times.dated(found['since'])}"
 
 
-def _parts(call: Mapping[str, Any]) -> str:
-    """Return the attempts, waits and marks of a call in the order of time."""
-    found = [(each["started"] or each["ended"] or 0.0, _attempt(each)) for each in call["attempts"]]
+def _parts(call: Mapping[str, Any]) -> list[str]:
+    """Return the attempts, waits and marks of a call for HTML, in the order of time."""
+    found = [(each["started"] or each["ended"], _attempt(each)) for each in call["attempts"]]
     for each in call["waits"]:
         reason = f": {text(each['reason'])}" if each["reason"] else ""
-        found.append((each["started"], f"waited {lasted(each['ended'] - each['started'])}{reason}"))
+        found.append((each["started"], f"waited {lasted(length(each))}{reason}"))
     found += [(each["time"], text(each["text"])) for each in call["marks"]]
-    items = "".join(f"<li>{words}</li>" for _, words in sorted(found, key=lambda part: part[0]))
-    return f"<ul>{items}</ul>" if items else NONE
+    return [words for _, words in sorted(found, key=lambda part: part[0] or 0.0)]
+
+
+def _items(words: list[str]) -> str:
+    return f"<ul>{''.join(f'<li>{each}</li>' for each in words)}</ul>" if words else NONE
+
+
+def _began(call: Mapping[str, Any]) -> float | None:
+    return next((each["started"] or each["ended"] for each in call["attempts"]), None)
 
 
 def _attempt(attempt: Mapping[str, Any]) -> str:
-    known = None not in {attempt["started"], attempt["ended"]}
-    took = f" after {lasted(attempt['ended'] - attempt['started'])}" if known else ""
+    seconds = length(attempt)
+    took = "" if seconds is None else f" after {lasted(seconds)}"
     error = f": {text(attempt['error'])}" if attempt["error"] else ""
     return f"attempt {attempt['number']}: {text(attempt['outcome'])}{took}{error}"
 

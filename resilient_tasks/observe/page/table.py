@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from resilient_tasks.core.wording import number_of
-from resilient_tasks.observe.page.texts import text
+from resilient_tasks.observe.page.texts import NONE, text
 
 #: Rows that are shown at once.
 FEW = 6
@@ -34,10 +34,11 @@ def table(label: str, heads: Sequence[str], rows: Iterable[Row], *, few: int = F
         label: its name for a screen reader.
         heads: the columns; one that ends in `#` holds numbers.
         rows: its rows.
-        few: rows that are shown at once.
+        few: rows that are shown at once, of more.
         id_of_rows: the prefix of the rows' ids, if links lead to them.
     """
     found = list(rows)
+    few += len(found) == few + 1  # a row takes no more room than the line that unfolds it
     shown = _table(label, heads, found[:few], id_of_rows)
     if not (left := found[few:]):
         return shown
@@ -68,11 +69,12 @@ def _row(heads: Sequence[str], row: Row, id_of_rows: str) -> str:
     if id_of_rows:
         about += f' id="{id_of_rows}{row.call}"'
     cells = "".join(
-        f'<td role="cell" data-head="{name.rstrip("#")}"{_kind(name)}>{cell}</td>'
+        f'<td role="cell" data-head="{name.rstrip("#")}"{_kind(name, cell)}>{cell}</td>'
         for name, cell in zip(heads[1:], others, strict=True)
     )
     return f'<tr role="row"{about}><th role="rowheader" scope="row">{first}</th>{cells}</tr>'
 
 
-def _kind(name: str) -> str:
-    return ' class="number"' if name.endswith("#") else ""
+def _kind(name: str, cell: str = "") -> str:
+    kinds = [kind for kind, holds in (("number", name.endswith("#")), ("unknown", cell == NONE)) if holds]
+    return f' class="{" ".join(kinds)}"' if kinds else ""

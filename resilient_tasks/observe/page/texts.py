@@ -22,10 +22,14 @@ def text(value: Any) -> str:
 
 
 def long_text(value: str) -> str:
-    """Return a message for HTML; one that is long unfolds."""
-    if len(value) <= _AT_ONCE:
-        return f'<span class="message">{text(value)}</span>' if value else ""
-    return f'<details class="message"><summary>{text(value[:_AT_ONCE])} …</summary>{text(value[_AT_ONCE:])}</details>'
+    """Return a message for HTML: its first line, unless that is very long; the others unfold."""
+    first, *others = for_terminal(value).strip("\n").split("\n", 1) if value else [""]
+    rest = [first[_AT_ONCE:], *others]
+    first = escape(first[:_AT_ONCE])
+    if not any(rest):
+        return f'<span class="message">{first}</span>' if first else ""
+    more = escape("\n".join(filter(None, rest)))
+    return f'<details class="message"><summary>{first} …</summary>{more}</details>'
 
 
 def lasted(seconds: float | None) -> str:
@@ -35,6 +39,11 @@ def lasted(seconds: float | None) -> str:
     if seconds >= 60:
         return age(seconds)
     return f"{seconds * 1000:.0f} ms" if 0 < seconds < 0.0995 else f"{seconds:.1f} s"
+
+
+def length(part: Mapping[str, Any]) -> float | None:
+    """Return the seconds between the start and the end of a part of the run; None if one of them is unknown."""
+    return None if None in {part["started"], part["ended"]} else part["ended"] - part["started"]
 
 
 def counted(errors: Mapping[str, int]) -> str:

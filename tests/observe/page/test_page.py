@@ -8,7 +8,7 @@ from importlib.resources import files
 
 import pytest
 import report_examples
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resilient_tasks.core.shown import for_terminal
@@ -121,9 +121,31 @@ def test_the_headline_is_the_gravest_thing(counts, said):
     assert said in parsed(report).text
 
 
+def test_the_headline_names_what_failed():
+    names = ["publish", "publish", "train", "score", "copy"]
+    failures = [report_examples.failure(name, f"c{at}") for at, name in enumerate(names)]
+    failures[2] |= {"error_type": "TimedOut", "http_status": None}
+    report = report_examples.empty(not_recovered=failures)
+    report["counts"]["failed"] = 5
+    said = "5 calls failed and were not recovered: publish (HTTP 422), train (TimedOut), score (HTTP 422) and 1 more"
+    assert said in parsed(report).text
+
+
 def test_a_partial_report_says_so_before_anything_else_and_claims_nothing_for_the_rest():
     page = parsed(report_examples.empty(partial="the process was killed: no event after 12:03:07")).text
-    in_order(page, "Nothing failed so far", "This report is incomplete.", "the process was killed", "not recovered")
+    in_order(page, "Nothing failed so far", "This report is incomplete. The process was killed", "not recovered")
+
+
+def test_calls_that_had_not_ended_are_named_with_what_happened_last():
+    report = report_examples.small() | {"partial": "the process was killed"}
+    call = report["timeline"]["calls"][2]
+    call |= {"outcome": "running", "marks": []}
+    call["attempts"][2] |= {"ended": None, "outcome": "running"}
+    page = parsed(report).text
+    last = "fetch_month attempt 3: running 3 12:03:08 fetch_month-a3f"
+    in_order(
+        page, "A fallback answered", "Under way How these calls ended is unknown.", last, "A later attempt succeeded"
+    )
 
 
 def test_calls_that_are_left_out_of_the_time_line_are_counted():
@@ -136,17 +158,32 @@ def test_a_list_that_is_cut_short_says_so():
     assert "The caller got the error. 1 of 1,200 calls are listed." in parsed(report).text
 
 
-def test_unknown_times_and_numbers_that_are_none_do_not_break_the_page():
+def test_a_report_without_any_time_is_a_page():
+    page = parsed(report_examples.without_times(report_examples.small())).text
+    in_order(page, "publish failed and was not recovered", "last good result", "attempt 2: timeout: TimedOut: 10 s")
+
+
+def test_numbers_that_are_none_do_not_break_the_data():
     report = report_examples.small()
-    report["run"] = dict.fromkeys(report["run"])
-    for call in report["timeline"]["calls"]:
-        for attempt in call["attempts"]:
-            attempt |= {"started": None, "ended": None}
-    report["not_recovered"][0]["time"] = None
-    report["degraded"][0] |= {"age_s": None, "since": None}
     report["counts"]["waited_s"] = float("nan")
     report["recovered"][0]["time"] = 1e30
     assert data_of(parsed(report))["counts"]["waited_s"] is None
+
+
+def test_one_row_of_each_operation_and_error_comes_before_the_fold():
+    failures = [report_examples.failure("publish", f"c{at}") for at in range(9)]
+    failures.append(report_examples.failure("train", "c9", error="TimedOut", error_type="TimedOut", http_status=None))
+    page = parsed(report_examples.empty(not_recovered=failures)).text
+    in_order(page, "publish", "train TimedOut", "4 more rows")
+
+
+def test_the_oldest_data_comes_first():
+    report = report_examples.small()
+    (found,) = report["degraded"]
+    fresh = [found | {"operation": f"fresh_{at}", "age_s": None, "since": None} for at in range(8)]
+    in_order(
+        parsed(report | {"degraded": [*fresh, found]}).text, "A fallback answered", "3 d 4 h", "fresh_0", "more rows"
+    )
 
 
 def test_many_rows_unfold():
@@ -186,13 +223,15 @@ texts = st.one_of(
 )
 
 
+@settings(max_examples=50)
 @given(st.lists(texts, min_size=4, max_size=12))
 def test_no_text_of_a_report_becomes_markup(found):
     def write(old):
         return found[len(old) % len(found)]
 
     def plain(old):
-        return "x" * len(write(old))
+        shown = for_terminal(write(old))  # which messages unfold depends on their lines and lengths
+        return "".join("\n" if each == "\n" else "x" for each in shown)
 
     report = report_examples.small()
     hostile, harmless = (report_examples.with_texts(report, each) for each in (write, plain))
@@ -223,6 +262,22 @@ def _shown(value):
         case list():
             return [_shown(each) for each in value]
     return value
+
+
+def test_the_report_of_a_run_is_such_a_page(drive, flaky, resilient_clock, resilient_events):
+    from resilient_tasks import Retry, RunReport
+
+    drive(flaky(ConnectionError("<refused>")), retry=Retry(attempts=2, wait=3))()
+    drive(flaky(ConnectionError("down")), fallback=lambda *_: "stand-in")()
+    with pytest.raises(KeyError):
+        drive(flaky(KeyError("c<b>")), retry=3)()
+    report = RunReport(resilient_events, run={"name": "a run"})
+    page = Parsed(report.html())
+    in_order(
+        page.text, "flaky failed and was not recovered: KeyError", "'c<b>'", "A fallback answered.", "ConnectionError"
+    )
+    assert len(data_of(page)["timeline"]["calls"]) == 3
+    assert ("th", "role", "scope") in page.elements
 
 
 def test_the_report_is_not_changed():

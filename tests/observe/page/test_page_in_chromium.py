@@ -23,9 +23,12 @@ def opened(chromium, tmp_path):
         wait_for(chromium, f"document.readyState == 'complete' && location.href == '{page.as_uri()}'")
         return chromium
 
+    opens.refuses = False
     chromium.events.clear()
     yield opens
     chromium.send("Emulation.setScriptExecutionDisabled", value=False)
+    if opens.refuses:
+        return
     asked = [event["request"]["url"] for event in _events(chromium, "Network.requestWillBeSent")]
     assert asked
     assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
@@ -91,7 +94,7 @@ def test_the_first_screen_says_what_went_wrong(opened, width, dark):
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("make", [report_examples.empty, report_examples.large], ids=["empty", "large"])
+@pytest.mark.parametrize("make", [report_examples.empty, lambda: report_examples.large(300)], ids=["empty", "long"])
 def test_no_page_is_wider_than_its_window(opened, width, make):
     page = opened(make(), width=width)
     page.run("for (const each of document.querySelectorAll('details')) each.open = true")
@@ -168,7 +171,7 @@ def test_a_row_of_a_table_leads_to_its_call_in_the_time_line(opened, width):
     page = opened(report_examples.small(), width=width)
     page.press("#failed tbody tr td:nth-child(2)")
     assert chosen(page).splitlines()[0].endswith("publish: failed, 12:04:10, 1.0 s")
-    assert shown(page).startswith("1 of 5 calls, 12:04:09.600 to 12:04:11.400")
+    assert shown(page).startswith("1 of 5 calls, 12:04:09.6 to 12:04:11.4")
     assert page.run(f"{BAR}.getBoundingClientRect().top") > 0
     assert page.run("document.querySelector('#chart .call').getBoundingClientRect().bottom") < 844
     assert page.run(f"document.activeElement === {BAR}")
@@ -240,6 +243,23 @@ def test_two_thousand_calls_are_drawn_in_a_fraction_of_a_second(opened):
     assert ": failed," in chosen(page)
 
 
+def test_a_report_without_any_time_has_no_call_in_the_time_line_and_all_in_the_table(opened):
+    page = opened(report_examples.without_times(report_examples.small()))
+    assert shown(page).startswith("0 of 5 calls")
+    page.press("#calls summary")
+    assert "attempt 2: timeout: TimedOut: 10 s" in page.text()
+
+
+def test_attempts_without_a_start_follow_what_came_before(opened):
+    report = report_examples.small()
+    for attempt in report["timeline"]["calls"][2]["attempts"]:
+        attempt["started"] = None
+    page = opened(report)
+    page.press("#recovered tbody td")
+    assert "fetch_month: recovered, 12:03:10, 18.0 s" in chosen(page)
+    assert "attempt 2: timeout after 10.0 s" in chosen(page)
+
+
 @pytest.mark.parametrize("text", report_examples.HOSTILE)
 def test_no_text_of_a_report_runs_or_widens_the_page(opened, text):
     page = opened(report_examples.with_texts(report_examples.small(), lambda _: text), width=390)
@@ -250,6 +270,49 @@ def test_no_text_of_a_report_runs_or_widens_the_page(opened, text):
     assert page.run("typeof window.owned") == "undefined"
     assert page.run("document.querySelectorAll('img, main script, svg').length") == 0
     assert fits(page, 390)
+
+
+def test_the_policy_of_the_page_refuses_whatever_would_leave_it(opened):
+    page = opened(report_examples.small())
+    refused = page.run("""(async () => {
+        const found = [];
+        document.addEventListener('securitypolicyviolation', (event) => found.push(event.effectiveDirective));
+        await fetch('http://127.0.0.1:9/').catch(() => 0);
+        for (const [tag, name] of [['img', 'src'], ['script', 'src'], ['iframe', 'src']]) {
+            const made = document.createElement(tag);
+            made[name] = 'http://127.0.0.1:9/';
+            document.body.append(made);
+        }
+        const inline = document.createElement('script');
+        inline.textContent = 'window.owned = 9';
+        document.body.append(inline);
+        await new Promise((done) => setTimeout(done, 50));
+        return [...found.sort(), typeof window.owned];
+    })()""")
+    opened.refuses = True
+    assert refused == ["connect-src", "frame-src", "img-src", "script-src-elem", "script-src-elem", "undefined"]
+
+
+def test_what_can_be_operated_has_a_name_and_each_id_is_there_once(opened):
+    page = opened(report_examples.small())
+    shown(page)
+    nodes = page.send("Accessibility.getFullAXTree")["nodes"]
+    found = [(node["role"]["value"], node.get("name", {}).get("value")) for node in nodes if not node["ignored"]]
+    operated = [
+        pair for pair in found if pair[0] in {"button", "link", "combobox", "searchbox", "application", "table"}
+    ]
+    assert len(operated) > 20
+    assert [pair for pair in operated if not pair[1]] == []
+    ids = page.run("[...document.querySelectorAll('[id]')].map((each) => each.id)")
+    assert len(ids) == len(set(ids))
+
+
+def test_on_a_phone_a_card_is_still_a_row_of_a_table(opened):
+    page = opened(report_examples.small(), width=390)
+    nodes = page.send("Accessibility.getFullAXTree")["nodes"]
+    roles = [node["role"]["value"] for node in nodes if not node["ignored"]]
+    assert roles.count("table") >= 8
+    assert {"row", "rowheader", "cell", "columnheader"} <= set(roles)
 
 
 def test_without_script_everything_but_the_time_line_is_there(opened):
