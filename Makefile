@@ -18,7 +18,7 @@ WORKERS ?= 2
 SHARED := -n $(WORKERS) --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fast check docs bench timeouts splitting chunks breakers hedging outage alerts-pictures prefect-pictures rough storm remote kinds \
+.PHONY: help demo test fast check docs bench timeouts splitting chunks breakers hedging outage alerts-pictures report-pictures prefect-pictures sinks rough storm remote kinds \
 	secrets everywhere flights-everywhere promotion-rates with-prefect prefect-3.8 lowest clean
 
 help:  ## This list.
@@ -69,6 +69,9 @@ outage: $(FOR_DEV)  ## A simulated outage: 1,000 callers of an API that is slow 
 alerts-pictures: $(FOR_DEV)  ## Pictures of Slack messages for docs/policies/notify.md. Two minutes; needs Chromium.
 	$(BIN)/python docs/pictures/alerts.py
 
+report-pictures: $(FOR_DEV)  ## Pictures of the run report's page for docs/report.md. Half a minute; needs Chromium.
+	$(BIN)/python docs/pictures/report_page.py
+
 prefect-pictures: $(FOR_DEV)  ## Pictures of Prefect's UI for docs/prefect.md. A minute; needs Chromium.
 	$(BIN)/python docs/pictures/prefect_ui.py
 
@@ -83,6 +86,9 @@ rough: $(FOR_DEMO)  ## The example on a busy machine: its process stops eight ti
 
 storm: $(FOR_DEV)  ## 10,000 failures in a minute, and the alerts about them, beside Prefect's own hook. Three minutes, on a quiet machine.
 	$(BIN)/python tests/benchmarks/storm.py --page docs/measured.md
+
+sinks: $(FOR_DEV)  ## The CPU time of all sinks (log, event files, OpenTelemetry, Prometheus) in the example. Ten minutes, on a quiet machine.
+	$(BIN)/python tests/benchmarks/sinks_cost.py --rounds 5 --months 2
 
 remote: $(FOR_DEV)  ## Twenty flows whose server is away for 20 s, and how each ends. Five minutes.
 	$(BIN)/python tests/benchmarks/remote.py
