@@ -44,10 +44,10 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 @contextmanager
 def _without_a_server_of_its_own() -> Iterator[None]:
     """Keep Prefect from starting a server, in the user's own profile, for a test that has no API."""
-    with pytest.MonkeyPatch.context() as environment, ExitStack() as until:
-        environment.setenv("PREFECT_SERVER_EPHEMERAL_ENABLED", "false")
-        if settings := sys.modules.get("prefect.settings"):  # it has read its environment already
-            until.enter_context(settings.temporary_settings({settings.PREFECT_SERVER_EPHEMERAL_ENABLED: False}))
+    with pytest.MonkeyPatch.context() as patch:
+        if client := sys.modules.get("prefect.client.orchestration"):
+            # Not by `temporary_settings`: its end would undo those of a session's fixture, which began later.
+            patch.setattr(client, "PREFECT_SERVER_EPHEMERAL_ENABLED", False, raising=False)
         yield
 
 

@@ -158,6 +158,24 @@ def test_a_flow_without_an_api_is_refused_at_once_with_a_hint(suite):
     assert done.duration < 60
 
 
+def test_every_test_of_a_session_has_the_settings_of_its_server(suite):
+    suite("""
+        import pytest
+        from prefect import flow
+        from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY
+
+        @flow
+        def monthly():
+            return 1
+
+        @pytest.mark.parametrize("number", [1, 2])
+        def test_flow(resilient_prefect, resilient_clock, number):
+            assert resilient_prefect == PREFECT_API_URL.value()
+            assert PREFECT_FLOWS_HEARTBEAT_FREQUENCY.value() is None
+            assert monthly() == 1
+    """).assert_outcomes(passed=2)
+
+
 def test_each_fixture_is_documented(pytester):
     shown = pytester.runpytest_subprocess("--fixtures", "-q", timeout=60).stdout.str()
     for name in ("clock", "events", "api", "slack", "smtp", "proxy", "bucket", "prefect", "prefect_memory"):
