@@ -57,6 +57,7 @@ def _begin(namespace: Namespace) -> None:
     after.enter_context(gate.open_to(lambda channel: getattr(channel, "place", HERE).startswith(HERE)))
     for name in ("RESILIENT_TASKS_STORE", "RESILIENT_TASKS_INCIDENTS"):
         patch.setenv(name, "memory:")  # so that the page's changes are undone
+    patch.setenv("RESILIENT_TASKS_PROMETHEUS", "")  # as above
     patch.setenv("RESILIENT_TASKS_EVENTS", "")
 
 

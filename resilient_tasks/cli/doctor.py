@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from resilient_tasks.cli.printing import DONE, STILL_WAITING, Subparsers, duration, say
 from resilient_tasks.redaction.text import redact
+from resilient_tasks.redaction.values import clean
 
 if TYPE_CHECKING:
     from resilient_tasks.cli.checks.finding import Check, Finding
@@ -45,7 +46,8 @@ def _run(options: argparse.Namespace) -> int:
     if not options.offline:
         found += finding.run(outside.channels(options.within))  # after the modules, whose decorators name them
     if options.json:
-        say(redact(json.dumps([{"check": name, **dataclasses.asdict(each)} for name, each in found])))
+        # Value by value: redacted as a whole, the text might be JSON no more.
+        say(json.dumps(clean([{"check": name, **dataclasses.asdict(each)} for name, each in found])))
     else:
         for name, each in found:
             say(redact(_line(name, each)))

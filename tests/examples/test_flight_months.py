@@ -379,6 +379,8 @@ def test_each_line_that_is_dropped_from_the_events_of_a_month_is_missed(june, tm
     file = tmp_path / "june.jsonl"
     counted = ("retry.scheduled", "retry.recovered", "fallback.used", "notify.sent")
     for at, line in enumerate(june.lines):
+        if json.loads(line)["event.name"] == "file.resumed":
+            continue  # about the file itself: it is no event
         file.write_text("".join([*june.lines[:at], *june.lines[at + 1 :]]))
         problems = june.held(file)
         assert problems, line

@@ -113,7 +113,7 @@ class TestEachEvent:
             name = "test.spent"
 
         bus.emit(Spent(operation="ask"))
-        assert values(registry) == {"events_total{event=test.spent}": 1}
+        assert values(registry)["events_total{event=test.spent}"] == 1
 
 
 @pytest.mark.parametrize("metric", METRICS.values(), ids=lambda metric: metric.name)
@@ -480,7 +480,7 @@ def test_a_worker_that_decorates_nothing_logs_and_counts_what_it_unpickles(decor
         check=False,
     )
     assert done.returncode == 0, done.stderr.decode()
-    assert done.stdout.decode().startswith("['log', 'prometheus']")
+    assert done.stdout.decode().startswith("['log', 'prometheus'")  # a task's process has one more
 
 
 def test_a_process_counts_nothing_and_loads_no_metrics_library_unless_it_is_set():

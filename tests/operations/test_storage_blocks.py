@@ -182,7 +182,7 @@ def test_an_s3_that_is_away_in_mid_run_costs_an_attempt_and_no_row(s3, on_server
     state = monthly(return_state=True)
     assert state.result() == [1, 2]
     assert (len(tries), quarantine.rows()) == (2, 1)
-    assert "1 row quarantined" in state.message
+    assert "1 of 3 rows quarantined" in state.message
 
 
 def test_an_s3_that_stays_away_fails_the_task_and_no_row_goes_on(s3, on_server):
