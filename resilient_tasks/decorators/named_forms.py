@@ -82,7 +82,7 @@ CHANNELS: Mapping[str, Form] = {
         "alerts.channels.email:Email",
         "to",
         by_code=("credentials",),
-        secrets={"password": "set SMTP_PASSWORD in the environment"},
+        secrets={"password": "put it into the variable SMTP_PASSWORD"},
         more=ROUTE,
     ),
     "webhook": Form(

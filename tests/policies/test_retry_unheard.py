@@ -118,6 +118,10 @@ def called(function, is_async, **policies):
     return call
 
 
+#: Which call and when; and how long attempts took, which is known only where the pipeline made them.
+_VARIES = {"call", "time", "failure.of", "duration_s"}
+
+
 class Scripted:
     """A function that follows a script, then succeeds, and keeps what it saw of its call.
 
@@ -152,10 +156,7 @@ def course(script, retry, *, is_async, heard):
             ended = (type(error), str(error), tuple(getattr(error, "__notes__", ())))
     ids = {name for _, _, name, _, _ in function.seen}
     seen = [(operation, attempt, args, kwargs) for operation, attempt, _, args, kwargs in function.seen]
-    said = [
-        {name: value for name, value in event.as_dict().items() if name not in {"call", "time", "failure.of"}}
-        for event in told
-    ]
+    said = [{name: value for name, value in event.as_dict().items() if name not in _VARIES} for event in told]
     assert len(ids) == 1
     assert all(event.call in ids for event in told)
     return ended, seen, clock.waits, said
