@@ -28,6 +28,12 @@ OWN_BUGS = {"Gone", "KeyError"}
 #: The wait for which the service asks.
 RETRY_AFTER = {"Throttled": 8.0}
 STAND_IN = "stand-in"
+CHANGED = {
+    "closed": "breaker.closed",
+    "open": "breaker.opened",
+    "isolated": "breaker.opened",
+    "half_open": "breaker.half_opened",
+}
 FOREVER = float("inf")
 
 
@@ -39,12 +45,12 @@ class Circuit:
     open_for: float
     probes: int = 1
     at_most: float = 120.0
-    shadow: bool = False
     state: str = "closed"
     in_a_row: int = 0
     passed: int = 0
     until: float = 0.0
     length: float = 0.0
+    generation: int = 0
 
     def refuses(self, now):
         return self.state == "isolated" or (self.state == "open" and now < self.until)
@@ -54,19 +60,18 @@ class Circuit:
         if self.refuses(now):
             return False
         if self.state == "open":
-            self.state, self.passed = "half open", 0
-            events.append("breaker.half_opened")
+            self.change("half_open", events)
         return True
 
     def leave(self, now, success, events):
         """Count the result of an admitted call; None says nothing about the service."""
         if success is None:
             return
-        if self.state == "half open":
+        if self.state == "half_open":
             if not success:
-                self.open(now, min(2 * self.length, max(self.at_most, self.length)), events)
+                self.open(now, min(2 * self.length, max(self.at_most, self.open_for)), events)
             elif self.passed + 1 >= self.probes:
-                self.close(events)
+                self.change("closed", events)
             else:
                 self.passed += 1
         else:
@@ -75,16 +80,13 @@ class Circuit:
                 self.open(now, self.open_for, events)
 
     def open(self, now, seconds, events):
-        self.state, self.in_a_row, self.until, self.length = "open", 0, now + seconds, seconds
-        events.append("breaker.opened")
+        self.until, self.length = now + seconds, seconds
+        self.change("open", events)
 
-    def isolate(self, events):
-        self.state, self.in_a_row = "isolated", 0
-        events.append("breaker.opened")
-
-    def close(self, events):
-        self.state, self.in_a_row = "closed", 0
-        events.append("breaker.closed")
+    def change(self, state, events):
+        self.state, self.in_a_row, self.passed = state, 0, 0
+        self.generation += 1
+        events.append(CHANGED[state])
 
 
 @dataclass
@@ -94,7 +96,6 @@ class Window:
     calls: int
     per: float
     wait: float = FOREVER
-    shadow: bool = False
     times: list[float] = field(default_factory=list)
 
     def reserve(self, now, patience):
@@ -103,7 +104,7 @@ class Window:
         at = max(now, earliest, *self.times[-1:])
         if at - now > patience:
             return at - now, False
-        self.times.append(at)
+        self.times = [*self.times, at][-self.calls :]  # it remembers no more
         return at - now, True
 
 
@@ -129,7 +130,6 @@ class Slots:
 
     limit: int
     taken: int = 0
-    shadow: bool = False
 
 
 @dataclass
@@ -158,7 +158,7 @@ class Made:
     began: list[float] = field(default_factory=list)
     waits: list[float] = field(default_factory=list)
     events: list[str] = field(default_factory=list)
-    abandoned: bool = False
+    abandoned: bool = field(default=False, compare=False)
 
 
 @dataclass
@@ -173,13 +173,14 @@ class Policies:
     last_good: LastGood | None = None
     validate: bool = False
     idempotent: bool = False
+    shadow: bool = False
     circuit: Circuit | None = None
     rate: Window | None = None
     slots: Slots | None = None
     budget: Budget | None = None
 
     def call(self, now, next_ending):
-        """Return what a call makes that begins now."""
+        """Return what a call makes that begins now; `next_ending(made)` says how its next attempt ends."""
         made = Made(ended=now)
         if self.budget is not None:
             self.budget.calls += 1
@@ -241,11 +242,14 @@ class Policies:
         if refusal or self.circuit is None:
             return refusal or self._judged(made, self._invoke(made, until, next_ending))
         if not self.circuit.enter(made.ended, made.events):
-            if not self.circuit.shadow:
+            if not self.shadow:
                 return "CircuitOpen"
             made.events.append("breaker.would_refuse")
             return self._judged(made, self._invoke(made, until, next_ending))
+        generation = self.circuit.generation
         result = self._invoke(made, until, next_ending)
+        if generation != self.circuit.generation:  # by hand, meanwhile
+            return self._judged(made, result)
         answered = True if result in ("ok", "invalid", *ANSWERED) else None
         self.circuit.leave(made.ended, False if result in RETRIED else answered, made.events)
         return self._judged(made, result)
@@ -253,13 +257,13 @@ class Policies:
     def _refusal(self, made, until):
         """Return what refuses the attempt before it reaches the circuit, or an empty text."""
         circuit, rate, slots = self.circuit, self.rate, self.slots
-        if (rate or slots) and circuit is not None and not circuit.shadow and circuit.refuses(made.ended):
+        if (rate or slots) and circuit is not None and not self.shadow and circuit.refuses(made.ended):
             return "CircuitOpen"
         if rate is not None and not self._has_turn(made, until):
             return "RateLimited"
         if slots is not None and slots.taken >= slots.limit:
             made.events.append("bulkhead.rejected")
-            return "" if slots.shadow else "BulkheadFull"
+            return "" if self.shadow else "BulkheadFull"
         return ""
 
     def _judged(self, made, result):
@@ -273,13 +277,13 @@ class Policies:
     def _has_turn(self, made, until):
         rate = self.rate
         patience = min(rate.wait, until - made.ended)
-        wait, is_reserved = rate.reserve(made.ended, 0.0 if rate.shadow else patience)
+        wait, is_reserved = rate.reserve(made.ended, 0.0 if self.shadow else patience)
         if wait:
             made.events.append("rate.limited")
         if wait and is_reserved:
             made.waits.append(wait)
             made.ended += wait
-        return is_reserved or rate.shadow
+        return is_reserved or self.shadow
 
     def _invoke(self, made, until, next_ending):
         own = FOREVER if self.timeout is None else made.ended + self.timeout
@@ -287,8 +291,8 @@ class Policies:
         if made.ended >= limit:
             made.events.append("timeout.exceeded")
             return error
-        ending = next_ending()
         made.began.append(made.ended)
+        ending = next_ending(made)
         made.ended += SECONDS[ending]
         if ending == "interrupt":
             return "Interrupt"

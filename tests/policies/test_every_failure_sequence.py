@@ -3,24 +3,15 @@
 import asyncio
 import contextlib
 import copy
+import itertools
 import logging
 import os
 
 import pytest
-from model_of_a_call import ENDINGS, SECONDS, STAND_IN, Budget, Circuit, Made, Policies, Slots, Window
-from pydantic import BaseModel
+from model_of_a_call import ENDINGS, STAND_IN, Budget, Circuit, Policies, Slots, Window
+from scripted_calls import Function, decorated, driven, made_by
 
-from resilient_tasks import (
-    Bulkhead,
-    CircuitBreaker,
-    Fallback,
-    Hedge,
-    RateLimit,
-    Retry,
-    RetryBudget,
-    TimedOut,
-    resilient,
-)
+from resilient_tasks import Hedge
 from resilient_tasks.core.execution.clock import use_clock
 from resilient_tasks.core.store import MemoryStore
 from resilient_tasks.state.states import use_store
@@ -32,46 +23,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*is sync and has a timeout")
 PAUSE = 3.0
 #: Adds to the depth of all sequences, each time at ten times the cost.
 DEEPER = int(os.environ.get("RESILIENT_TASKS_TESTS_DEEPER", "0"))
-
-
-class Unavailable(Exception):
-    """What a client makes of a 503."""
-
-    status_code = 503
-
-
-class Throttled(Exception):
-    """What a client makes of a 429."""
-
-    status_code = 429
-    retry_after = 8.0
-
-
-class Gone(Exception):
-    """What a client makes of a 410."""
-
-    status_code = 410
-
-
-class Interrupt(BaseException):
-    """A cancellation, a `KeyboardInterrupt`, a signal of Prefect's."""
-
-
-class Row(BaseModel):
-    n: int
-
-
-#: The value that stands in, which satisfies the schema as well.
-STANDS_IN = [{"n": 0}]
-ERRORS = {
-    "refused": lambda: ConnectionError("refused"),
-    "503": Unavailable,
-    "429": Throttled,
-    "gone": Gone,
-    "bug": lambda: KeyError("column"),
-    "left": lambda: TimedOut("an inner call was abandoned", abandoned=True),
-    "interrupt": Interrupt,
-}
 
 
 class Scripts:
@@ -93,6 +44,11 @@ class Scripts:
             self.script.append(ENDINGS[0])
         return self.script[number]
 
+    def played(self):
+        """Return what gives the endings from the first one on."""
+        numbers = itertools.count()
+        return lambda *_: self.ending(next(numbers))
+
     def next(self):
         """Go to the next sequence, and return whether there is one."""
         while self.script and self.script[-1] == ENDINGS[-1]:
@@ -101,97 +57,6 @@ class Scripts:
             return False
         self.script[-1] = ENDINGS[ENDINGS.index(self.script[-1]) + 1]
         return True
-
-
-class Function:
-    """Ends as the script says, attempt by attempt."""
-
-    clock = None
-    made = running = most_running = 0
-
-    def __init__(self, scripts):
-        self.scripts, self.began = scripts, []
-
-    def next_ending(self):
-        self.made += 1
-        return self.scripts.ending(self.made - 1)
-
-    def __call__(self):
-        self.running += 1
-        self.began.append(self.clock.now())
-        self.most_running = max(self.running, self.most_running)
-        ending = self.next_ending()
-        self.clock.advance(SECONDS[ending])
-        self.running -= 1
-        if ending in ERRORS:
-            make = ERRORS[ending]
-            raise make()
-        return [{"n": "no number" if ending == "invalid" else 1}]
-
-
-def decorated(function, policies, *, is_async, **more):
-    """Put a function under these policies."""
-
-    def fetch():
-        return function()
-
-    async def afetch():
-        return function()
-
-    return resilient(**options_of(policies), **more)(afetch if is_async else fetch)
-
-
-def options_of(policies):
-    """Write the policies as the library does."""
-    circuit, rate, slots, budget = policies.circuit, policies.rate, policies.slots, policies.budget
-    options = {
-        "timeout": policies.timeout,
-        "deadline": policies.deadline,
-        "fallback": Fallback(value=STANDS_IN) if policies.fallback else None,
-        "validate": Row if policies.validate else None,
-        "breaker": circuit
-        and CircuitBreaker(
-            "api",
-            failures=circuit.failures,
-            open_for=circuit.open_for,
-            probes=circuit.probes,
-            open_at_most=circuit.at_most,
-            enforce=not circuit.shadow,
-        ),
-        "rate_limit": rate
-        and RateLimit(
-            "api",
-            rate.calls,
-            rate.per,
-            wait=rate.wait if 0 < rate.wait < 1e9 else bool(rate.wait),
-            enforce=not rate.shadow,
-        ),
-        "bulkhead": slots and Bulkhead("api", slots.limit, enforce=not slots.shadow),
-    }
-    if policies.attempts is not None:
-        shared = budget and RetryBudget("api", share=budget.share, floor=budget.floor, per=1e6)
-        options["retry"] = Retry(attempts=policies.attempts, wait=policies.wait, budget=shared)
-    return {name: value for name, value in options.items() if value is not None} | {"idempotent": policies.idempotent}
-
-
-async def made_by(call, clock, function, events, *, is_async):
-    """Call once, and return what happened."""
-    made, waits, function.began = Made(), len(clock.waits), []
-    events.clear()
-    try:
-        value = await call() if is_async else call()
-        made.result = STAND_IN if value == STANDS_IN else "ok"
-    except BaseException as error:
-        made.result = type(error).__name__
-    made.ended, made.began, made.waits = clock.now(), function.began, clock.waits[waits:]
-    made.events = [event.name for event in events]
-    return made
-
-
-def driven(coroutine):
-    """Run a coroutine that never suspends."""
-    with pytest.raises(StopIteration):
-        coroutine.send(None)
 
 
 STACKS = {
@@ -206,11 +71,11 @@ STACKS = {
     "retry and fallback": Policies(attempts=2, wait=1, fallback=True),
     "breaker": Policies(circuit=Circuit(2, 5)),
     "retry and breaker": Policies(attempts=3, wait=1, circuit=Circuit(2, 5, probes=2)),
-    "breaker in shadow": Policies(attempts=2, wait=1, circuit=Circuit(2, 5, shadow=True)),
+    "breaker in shadow": Policies(attempts=2, wait=1, circuit=Circuit(2, 5), shadow=True),
     "rate limit": Policies(attempts=2, wait=1, rate=Window(2, 20.0)),
     "rate limit and deadline": Policies(attempts=3, wait=1, rate=Window(2, 8.0), deadline=16),
     "rate limit that refuses": Policies(attempts=2, wait=1, rate=Window(2, 8.0, wait=0), fallback=True),
-    "rate limit in shadow": Policies(attempts=2, wait=1, rate=Window(2, 20.0, wait=4, shadow=True)),
+    "rate limit in shadow": Policies(attempts=2, wait=1, rate=Window(2, 20.0, wait=4), shadow=True),
     "bulkhead": Policies(attempts=2, wait=1, timeout=10, slots=Slots(1)),
     "budget": Policies(attempts=3, wait=1, budget=Budget(0.5, 1)),
     "validation": Policies(attempts=2, wait=1, validate=True),
@@ -251,27 +116,24 @@ WAYS = pytest.mark.parametrize(
 
 async def compare(policies, scripts, *, calls, is_async, is_heard, **more):
     """Play each script in a number of calls, beside the model."""
-    function, expected = Function(scripts), Function(scripts)
+    function = Function()
     call = decorated(function, policies, is_async=is_async, **more)
     with RecordedEvents.listening() if is_heard else contextlib.nullcontext([]) as events:
         is_new = True
         while is_new:
             model, clock = copy.deepcopy(policies), VirtualClock()
-            function.clock, function.made, expected.made = clock, 0, 0
+            function.clock, function.next_ending, endings = clock, scripts.played(), scripts.played()
             with use_clock(clock), use_store(MemoryStore()):
                 for _ in range(calls):
                     began = clock.now()
-                    expects = model.call(began, expected.next_ending)
+                    expects = model.call(began, endings)
                     made = await made_by(call, clock, function, events, is_async=is_async)
                     keeps_promises(policies, made, began, is_heard=is_heard)
-                    assert shown(made, is_heard) == shown(expects, is_heard), scripts.script
+                    expects.events = expects.events if is_heard else []
+                    assert made == expects, scripts.script
                     clock.advance(PAUSE)
             is_new = scripts.next()
     assert function.most_running == 1
-
-
-def shown(made, is_heard):
-    return (made.result, made.ended, made.began, made.waits, made.events if is_heard else [])
 
 
 def keeps_promises(policies, made, began, *, is_heard):
