@@ -31,7 +31,10 @@ from mutants import Source
 ROOT = Path(__file__).parents[2]
 OUT = ROOT / "out" / "mutation"
 ACCEPTED = Path(__file__).with_name("mutants_accepted.txt")
-TESTS = ("tests/core", "tests/policies", "tests/state", "tests/explanation", "tests/test_model_of_a_call.py")
+TESTS = (
+    *("tests/core", "tests/policies", "tests/state", "tests/explanation"),
+    *("tests/test_model_of_a_call.py", "tests/test_house.py"),
+)
 WARM = (
     "asyncio",
     "cloudpickle",
@@ -90,27 +93,27 @@ class Run:
         self.failed = self.failed or report.failed
 
     def measure(self, items):
-        """Write which lines each test covers and how long it takes, unless neither the test nor those lines changed."""
+        """Write which lines each test covers and its CPU time, unless neither the test nor those files changed."""
         files = {
-            str(path.relative_to(ROOT)): _hash(path.read_text()) for path in (ROOT / "resilient_tasks").rglob("*.py")
+            str(file.relative_to(ROOT)): _hash(file.read_text()) for file in (ROOT / "resilient_tasks").rglob("*.py")
         }
-        texts = {item.path: _hash(item.path.read_text()) for item in items}
         before = json.loads(self.measured.read_text()) if self.measured.exists() else {"files": {}, "tests": {}}
-        same, tests, new = {file for file in files if before["files"].get(file) == files[file]}, {}, []
-        for item in items:
-            known = before["tests"].get(item.nodeid)
-            if known and known["text"] == texts[item.path] and same.issuperset(known["lines"]):
-                tests[item.nodeid] = known
-            else:
-                new.append(item)
+        same = {file for file in files if before["files"].get(file) == files[file]}
+        texts = {path: _hash(Path(path).read_text()) for path in {str(item.path) for item in items}}
+        tests = {
+            test: known
+            for test, known in before["tests"].items()
+            if known["text"] == texts.get(known["path"], known["text"]) and same.issuperset(known["lines"])
+        }
+        new = [item for item in items if item.nodeid not in tests]
         cover = coverage.Coverage(data_file=None, source=["resilient_tasks"], config_file=False)
         cover.start()
         for item, following in pairwise([*new, None]):
             cover.switch_context(item.nodeid)
-            began, self.failed = time.monotonic(), False
+            began, self.failed = time.process_time(), False
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
             if not self.failed:  # some do with a tracer
-                about = {"text": texts[item.path], "path": str(item.path), "seconds": time.monotonic() - began}
+                about = {"text": texts[str(item.path)], "path": str(item.path), "seconds": time.process_time() - began}
                 tests[item.nodeid] = {**about, "lines": {}}
         cover.stop()
         data = cover.get_data()
@@ -130,15 +133,22 @@ class Run:
         return {**about, "result": result, "tests": len(tests)}
 
     def tests_of(self, mutant):
-        """Return the tests that cover the line, the fastest first, as many as the time allows, and their seconds."""
+        """Return the tests that cover the line, the fastest first, as many as the time allows, and their CPU time.
+
+        If it runs at import, or once before any test, these are all tests of the file.
+        """
+        of_file = {
+            test: known["lines"][mutant.file] for test, known in self.tests.items() if mutant.file in known["lines"]
+        }
+        of_line = [test for test, lines in of_file.items() if mutant.line in lines]
         chosen, left = {}, self.seconds
-        for test, known in sorted(self.tests.items(), key=lambda pair: pair[1]["seconds"]):
-            lines = known["lines"].get(mutant.file, ())
-            if mutant.line in lines or (mutant.at_import and lines):
-                left -= known["seconds"]
-                if left < 0:
-                    break
-                chosen[test] = known["seconds"]
+        for test in sorted(
+            of_file if mutant.at_import else of_line or of_file, key=lambda test: self.tests[test]["seconds"]
+        ):
+            left -= self.tests[test]["seconds"]
+            if left < 0:
+                break
+            chosen[test] = self.tests[test]["seconds"]
         return chosen
 
     def changed(self, mutant, tests):
@@ -206,7 +216,9 @@ def main():
     parser.add_argument("paths", nargs="+", type=Path, help="files or folders of the library")
     parser.add_argument("--sample", type=int, default=0, help="how many mutants, chosen at random; 0: all")
     parser.add_argument("--seed", type=int, default=1, help="of the sample")
-    parser.add_argument("--seconds", type=float, default=10, help="the most that the tests of one mutant may take")
+    parser.add_argument(
+        "--seconds", type=float, default=10, help="the most CPU time that the tests of one mutant may take"
+    )
     parser.add_argument("--tests", nargs="+", default=TESTS, help="files or folders of tests")
     options = parser.parse_args()
     os.chdir(ROOT)

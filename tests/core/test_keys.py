@@ -382,6 +382,8 @@ class TestHostOf:
             ("https://api.example.com:443/x", "api.example.com"),
             ("http://api.example.com:80/x", "api.example.com"),
             ("http://api.example.com:443/x", "api.example.com:443"),
+            ("ws://api.example.com:80/x", "api.example.com"),
+            ("wss://api.example.com:443/x", "api.example.com"),
             ("https://user:pass@api.example.com/x", "api.example.com"),
             ("https://api.example.com./x", "api.example.com"),
             ("//cdn.example.com/x", "cdn.example.com"),

@@ -1,8 +1,10 @@
 """Outcomes own their errors: raising one twice, or keeping one, keeps nothing else alive."""
 
 import gc
+import pickle
 import traceback
 import weakref
+from dataclasses import FrozenInstanceError
 
 import pytest
 
@@ -217,3 +219,34 @@ def test_a_failed_attempt_is_forgotten_before_the_wait(drive, no_gc, resilient_c
     monkeypatch.setattr(resilient_clock, "sleep", lambda seconds: (seen.append(alive[0]()), sleep(seconds)))
     assert drive(fetch, retry=Retry(attempts=2, wait=1))() == "done"
     assert seen == [None]
+
+
+OUTCOMES = [Ok("[]", 2), Degraded("stale", ConnectionError("refused")), Failed(ConnectionError("refused"))]
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES, ids=lambda outcome: type(outcome).__name__)
+def test_an_outcome_cannot_be_changed(outcome):
+    before = repr(outcome)
+    for name in type(outcome).__match_args__:
+        with pytest.raises(FrozenInstanceError, match=f"cannot assign to field '{name}'"):
+            setattr(outcome, name, None)
+        with pytest.raises(FrozenInstanceError, match=f"cannot delete field '{name}'"):
+            delattr(outcome, name)
+    assert repr(outcome) == before
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES, ids=lambda outcome: type(outcome).__name__)
+def test_an_outcome_crosses_to_another_process_as_it_is(outcome):
+    assert repr(pickle.loads(pickle.dumps(outcome))) == repr(outcome)
+
+
+def test_an_outcome_shows_its_values():
+    shown = ["Ok(value='[]', attempts=2)", "Degraded(value='stale', because=ConnectionError('refused'))"]
+    assert [repr(outcome) for outcome in OUTCOMES[:2]] == shown
+
+
+def test_a_failure_crosses_to_another_process_without_its_traceback():
+    failed = caught()
+    copy = pickle.loads(pickle.dumps(failed))
+    assert failed.traceback is not None
+    assert (type(copy.error), copy.error.args, copy.traceback) == (ValueError, ("bottom",), None)

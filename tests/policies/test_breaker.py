@@ -149,6 +149,26 @@ def test_slow_calls_count_beside_consecutive_failures(drive, clock):
     assert breaker.status().state == "open"
 
 
+def test_a_probe_that_is_slow_opens_it_again(drive, clock):
+    breaker = CircuitBreaker("api", failures=1, slow=3)
+    fetch = drive(clock.advance, breaker=breaker)
+    breaker.open(30)
+    clock.advance(30)
+    fetch(4)
+    assert (breaker.status().state, breaker.status().reason) == ("open", "a probe was slow")
+    clock.advance(60)
+    fetch(2)
+    assert breaker.status().state == "closed"
+
+
+def test_a_probe_may_take_its_time_if_slow_calls_do_not_count(drive, clock):
+    breaker = CircuitBreaker("api", failures=1)
+    breaker.open(30)
+    clock.advance(30)
+    drive(clock.advance, breaker=breaker)(400)
+    assert breaker.status().state == "closed"
+
+
 @pytest.mark.parametrize(
     ("error", "counts"),
     [

@@ -90,6 +90,12 @@ def test_another_window_begins_anew_and_counts(service):
     assert errors(fetch, DOWN, "a") == [ConnectionError, CircuitOpen]
 
 
+def test_a_window_of_fewer_calls_than_the_rate_needed_opens_once_it_is_full(service):
+    fetch = service(breaker=CircuitBreaker("api"))  # a rate needs ten calls
+    CircuitBreaker("api").set_numbers(last=4)
+    assert errors(fetch, *[DOWN] * 4, "a") == [*[ConnectionError] * 4, CircuitOpen]
+
+
 def test_the_time_that_it_stays_open_is_that_which_was_set(service, clock):
     fetch = service(breaker=CircuitBreaker("api", failures=1, open_for=30))
     CircuitBreaker("api").set_numbers(open_for="10 min", open_at_most="15 min")

@@ -75,6 +75,21 @@ class TestHowOften:
         drive(fetch, retry=Retry(attempts=2, wait=0))("07", year=2013)
         assert seen == [("07", 2013)] * 2
 
+    @pytest.mark.usefixtures("each_call")
+    def test_a_wait_sees_which_arguments_were_given_by_name(self, drive):
+        seen = []
+
+        def wait(call):
+            seen.append((call.work.args, call.work.kwargs))
+            return 0
+
+        def fetch(month, year=0):
+            if not seen:
+                raise ConnectionError
+
+        drive(fetch, retry=Retry(attempts=2, wait=wait))("07", year=2013)
+        assert seen == [(("07",), {"year": 2013})]
+
     def test_each_call_has_its_own_count(self, drive, flaky):
         fetch = flaky(*[ConnectionError()] * 2, *[])
         call = drive(fetch, retry=Retry(attempts=2, wait=0))

@@ -1,0 +1,79 @@
+"""The state machine of a rate limit: the times of its calls."""
+
+import pytest
+
+from resilient_tasks.policies.rate_limit.machine import Numbers, SlidingWindow, Times, TokenBucket
+from resilient_tasks.state.changes import Changes
+
+SPARE = 10.0
+
+
+def reserved(rate, times, *calls):
+    """Return the waits of calls at these times, and the times afterwards."""
+    waits = []
+    for now in calls:
+        after, reservation = rate.reserve(times, now, 1e9)
+        times = after or times
+        waits.append(reservation.wait)
+    return waits, times
+
+
+def test_times_of_a_clock_that_ran_fast_move_back_by_the_difference():
+    times = Times(1000.0, [990.0, 1000.0, 1004.0])
+    assert times.correct(100.0)
+    assert (times.written, times.in_order(), times.latest) == (100.0, [90.0, 100.0, 104.0], 104.0)
+    assert not times.correct(100.0)
+    assert not times.correct(101.0)
+
+
+def test_after_a_clock_ran_fast_calls_wait_as_if_it_had_not():
+    _, times = reserved(SlidingWindow(1, 10.0), Times(), 5000.0)
+    assert reserved(SlidingWindow(1, 10.0), times, 100.0, 105.0)[0] == [10.0, 15.0]
+
+
+@pytest.mark.parametrize(
+    ("rate", "until"),
+    [(SlidingWindow(2, 60.0), 130.0 + 60.0 + SPARE), (TokenBucket(2, 60.0, 4), 160.0 + 120.0 + SPARE)],
+    ids=["window", "bucket"],
+)
+def test_times_are_needed_until_the_last_one_limits_no_call(rate, until):
+    _, times = reserved(rate, Times(), 70.0, 70.0, 70.0)
+    assert times.latest == until - rate.kept
+    assert times.needed_until == until
+
+
+def test_times_with_changed_numbers_are_needed_for_ever():
+    times = Times(changes=Changes({"calls": 3}, "anna", 1.0))
+    assert times.needed_until == float("inf")
+    assert times.renumbered(None).needed_until < 0
+
+
+def test_numbers_that_change_leave_the_times_needed_as_long():
+    _, times = reserved(SlidingWindow(2, 60.0), Times(), 70.0)
+    assert times.renumbered(None).needed_until == times.needed_until == 140.0
+
+
+@pytest.mark.parametrize("fewer", [1, 2])
+def test_a_window_of_other_numbers_goes_on_with_the_times_that_are_known(fewer):
+    _, times = reserved(SlidingWindow(3, 10.0), Times(), 0.0, 1.0, 2.0)
+    waits, _ = reserved(SlidingWindow(fewer, 10.0), times, 3.0, 3.0)
+    assert waits == {1: [9.0, 19.0], 2: [8.0, 9.0]}[fewer]
+
+
+def test_a_window_becomes_a_bucket_that_is_full_at_the_latest_time():
+    _, times = reserved(SlidingWindow(3, 10.0), Times(), 0.0, 1.0)
+    waits, _ = reserved(TokenBucket(1, 10.0, 1), times, 1.0, 1.0)
+    assert waits == [0.0, 10.0]
+
+
+def test_a_call_that_may_not_wait_reserves_nothing():
+    _, times = reserved(SlidingWindow(1, 10.0), Times(), 0.0)
+    after, reservation = SlidingWindow(1, 10.0).reserve(times, 4.0, 5.9)
+    assert (after, reservation) == (None, (False, 6.0))
+    after, reservation = SlidingWindow(1, 10.0).reserve(times, 4.0, 6.0)
+    assert (after.latest, reservation) == (10.0, (True, 6.0))
+
+
+def test_a_number_of_a_newer_version_is_left_out():
+    numbers = Numbers(3, 10.0).changed(Changes({"calls": 5, "later": 1}, "anna", 1.0))
+    assert numbers == Numbers(5, 10.0)
