@@ -161,6 +161,20 @@ def test_a_probe_that_is_slow_opens_it_again(drive, clock):
     assert breaker.status().state == "closed"
 
 
+def test_a_probe_that_passed_counts_among_those_let_through(clock):
+    breaker = CircuitBreaker("api", probes=2)
+
+    @resilient(breaker=breaker)
+    def fetch(*, then=lambda: None):
+        return then()
+
+    breaker.open(30)
+    clock.advance(30)
+    fetch()
+    assert isinstance(fetch(then=fetch.outcome).error, CircuitOpen)  # while the second probe runs
+    assert breaker.status().state == "closed"
+
+
 def test_a_probe_may_take_its_time_if_slow_calls_do_not_count(drive, clock):
     breaker = CircuitBreaker("api", failures=1)
     breaker.open(30)
