@@ -88,7 +88,7 @@ storm: $(FOR_DEV)  ## 10,000 failures in a minute, and the alerts about them, be
 	$(BIN)/python tests/benchmarks/storm.py --page docs/measured.md
 
 sinks: $(FOR_DEV)  ## The CPU time of all sinks (log, event files, OpenTelemetry, Prometheus) in the example. Ten minutes, on a quiet machine.
-	$(BIN)/python tests/benchmarks/sinks_cost.py --rounds 5 --months 2
+	$(BIN)/python tests/benchmarks/sinks_cost.py --rounds 3
 
 remote: $(FOR_DEV)  ## Twenty flows whose server is away for 20 s, and how each ends. Five minutes.
 	$(BIN)/python tests/benchmarks/remote.py
