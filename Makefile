@@ -39,6 +39,7 @@ check: $(FOR_DEV)  ## Lint, formatting, types, and the direction of imports.
 	$(BIN)/mypy
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
+	@$(MAKE) --no-print-directory typed
 
 docs: $(FOR_DEV)  ## The documentation as HTML, in out/docs.
 	$(BIN)/sphinx-build -W -q docs out/docs
@@ -165,7 +166,9 @@ api: $(FOR_DEV)  ## Breaks of public names and signatures since the newest tag, 
 	$(BIN)/python tests/public_api.py $(SINCE)
 
 typed: $(FOR_DEV)  ## Check that type checkers agree on the type of every public name: 100 %.
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/basedpyright --verifytypes resilient_tasks --ignoreexternal
+	@mkdir -p out
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/basedpyright --verifytypes resilient_tasks --ignoreexternal > out/typed.txt \
+		&& grep "completeness score" out/typed.txt || { cat out/typed.txt; exit 1; }
 
 wheel: $(FOR_DEV)  ## Build the wheel in out/dist, and test it in an empty environment. OPTIONS="--python 3.13" or --lowest.
 	$(BIN)/python tests/wheel.py $(OPTIONS)
