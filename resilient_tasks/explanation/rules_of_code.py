@@ -91,6 +91,10 @@ def state_per_process(subject: Subject, context: Context) -> Remarks:
         )
 
 
+CODES = (
+    *("fallback-hides-bug", "retry-repeats-bug", "fallback-cannot-take-call", "retry-of-a-post", "timeout-cannot-stop"),
+    "state-per-process",
+)
 RULES = (
     fallback_hides_bug,
     retry_repeats_bug,

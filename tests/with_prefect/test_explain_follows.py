@@ -124,7 +124,8 @@ FOLLOWED = {
     "an object that the class of a method declares": (
         (
             "class In:\n    @resilient_task(timeout=1)\n    def read(self): ...\nclass C:\n"
-            "    inner: 'In'\n    size: int\n    @flow\n    def run(self): self.inner.read(), self.size.bit_length()\nrun = C.run"
+            "    inner: 'In'\n    size: int\n    @flow\n    def run(self): self.inner.read(), self.size.bit_length()\n"
+            "run = C.run"
         ),
         "In.read",
     ),
