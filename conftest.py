@@ -20,10 +20,12 @@ from typing import Any
 import certifi
 import hypothesis
 import pytest
+from sybil.integration.pytest import SybilItem
 
 ROOT = Path(__file__).parent
 sys.path.insert(0, str(ROOT / "tests"))
-import prefect_database  # noqa: E402  # needs that path
+import left_over  # noqa: E402  # needs that path
+import prefect_database  # noqa: E402  # as above
 import warm_processes  # noqa: E402  # as above
 
 #: What a file that uses Prefect's server says.
@@ -152,6 +154,14 @@ def pytest_collection_finish() -> None:
     """Leave what was imported out of garbage collections: many tests start one."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    """Fail a test that leaves an abandoned attempt running; a page of docs is checked at its end."""
+    yield
+    if not isinstance(item, SybilItem):
+        left_over.wait_for_the_end()
 
 
 @functools.cache

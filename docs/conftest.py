@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import left_over
 import pytest
 from sybil import Example, Sybil
 from sybil.evaluators.python import PythonEvaluator
@@ -86,6 +87,7 @@ def _begin_with_a_store_to_choose(namespace: Namespace) -> None:
 
 def _end(namespace: Namespace) -> None:
     namespace["_after"].close()
+    left_over.wait_for_the_end()
 
 
 class _RunTests(PythonEvaluator):

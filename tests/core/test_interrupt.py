@@ -296,13 +296,13 @@ class TestInAWorkerThread:
         assert event.sentence().endswith(f"not stopped, still running in the thread {about.thread}")
         assert about.since == pytest.approx(time.time(), abs=2)
 
-    def test_work_that_computes_is_interrupted_in_its_thread(self, took, resilient_events):
+    def test_work_that_computes_is_interrupted_in_its_thread(self, gate, took, resilient_events):
         cleaned = []
 
         @resilient(timeout=0.1)
         def spin():
             try:
-                while True:
+                while not gate.is_set():
                     pass
             finally:
                 cleaned.append(True)

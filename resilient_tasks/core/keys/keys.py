@@ -113,6 +113,23 @@ class Keyed:
         except Exception:
             return ""
 
+    def place_by_hand(self, prefix: str, key: Answer | None, without_one: str) -> str:
+        """Return the store key of the state that a person reads or changes.
+
+        Args:
+            prefix: of such states in the store.
+            key: of the state; None: the policy's only one.
+            without_one: the message if the name is a key function and there is no key.
+
+        Raises:
+            PolicyError: a key is missing, or is needless, or cannot be a name.
+        """
+        if key is not None:
+            return f"{prefix}{self.for_key(key).name}"
+        if self.is_keyed:
+            raise PolicyError(without_one)
+        return f"{prefix}{self.name}"
+
     def _named(self, name: str) -> Self:
         """Return a copy with this name."""
         return changed(self, name=name)

@@ -309,13 +309,8 @@ class CircuitBreaker(keys.Keyed, Policy):
         return sorted(key.removeprefix(_PREFIX) for key in states().keys(_PREFIX))
 
     def _store_key(self, key: keys.Answer | None) -> str:
-        """Return the key of a circuit in the store."""
-        if key is not None:
-            return f"{_PREFIX}{self.for_key(key).name}"
-        if self.is_keyed:
-            msg = 'this breaker has a circuit for each key: give one, as in breaker.status(key="api.example.com")'
-            raise PolicyError(msg)
-        return self._key
+        needs_key = 'this breaker has a circuit for each key: give one, as in breaker.status(key="api.example.com")'
+        return self.place_by_hand(_PREFIX, key, needs_key)
 
     def _found(self, key: keys.Answer | None) -> Circuit:
         """Return the circuit, read from the store."""

@@ -209,12 +209,8 @@ class Bulkhead(keys.Keyed, Policy):
         slots.renumber(change)
 
     def _store_key(self, key: keys.Answer | None) -> str:
-        if key is not None:
-            return f"{_PREFIX}{self.for_key(key).name}"
-        if self.is_keyed:
-            msg = 'this policy has slots for each key: give one, as in bulkhead.changes(key="api.example.com")'
-            raise PolicyError(msg)
-        return self._key
+        needs_key = 'this policy has slots for each key: give one, as in bulkhead.changes(key="api.example.com")'
+        return self.place_by_hand(_PREFIX, key, needs_key)
 
     def _named(self, name: str) -> Self:
         return keys.changed(self, name=name, _key=_PREFIX + name)

@@ -216,12 +216,8 @@ class RateLimit(keys.Keyed, Policy):
         limit.renumber(change)
 
     def _store_key(self, key: keys.Answer | None) -> str:
-        if key is not None:
-            return f"{_PREFIX}{self.for_key(key).name}"
-        if self.is_keyed:
-            msg = 'this policy has a limit for each key: give one, as in limit.changes(key="api.example.com")'
-            raise PolicyError(msg)
-        return self._key
+        needs_key = 'this policy has a limit for each key: give one, as in limit.changes(key="api.example.com")'
+        return self.place_by_hand(_PREFIX, key, needs_key)
 
     @property
     def _patience(self) -> float:
