@@ -76,8 +76,7 @@ def test_a_holder_is_the_only_one_while_no_other_holds_or_waits():
     assert made.only is only
     made.request("t", 1, 1, 60.0, PLACE)
     assert made.only is None
-    made.remove("t")
-    assert made.only is only
+    assert made.remove("t").only is only
 
 
 def test_a_state_is_written_if_it_holds_something_or_did():
