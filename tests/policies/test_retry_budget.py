@@ -4,6 +4,8 @@ import cloudpickle
 import pytest
 
 from resilient_tasks import Failed, Ok, Pipeline, PolicyError, Retry, RetryBudget, explain, resilient
+from resilient_tasks.policies.retry.budget import RetryBudgetState
+from resilient_tasks.policies.retry.machine import BudgetLimit
 from resilient_tasks.state.states import states
 
 
@@ -155,3 +157,54 @@ def test_impossible_arguments_are_refused(given, complaint):
 def test_a_value_of_another_type_is_refused():
     with pytest.raises(PolicyError, match=r'takes a RetryBudget, not 0\.1: write RetryBudget\("flights-api"\)'):
         Retry(budget=0.1)
+
+
+class Shared:
+    """A store of one state, which counts the steps."""
+
+    def __init__(self, clock):
+        self.now, self.state, self.steps = clock.now, None, 0
+
+    def step(self, key, decode, change, *, ttl):
+        assert ttl == 120
+        self.steps += 1
+        self.state, answer = change(decode(None, self.now()) if self.state is None else self.state, self.now())
+        return answer
+
+
+LIMIT = BudgetLimit(share=1.0, floor=0, per=60.0)
+
+
+def test_calls_are_stored_from_time_to_time_and_before_a_retry(clock):
+    clock.advance(100)
+    store = Shared(clock)
+    view = RetryBudgetState(store, "api")
+    for _ in range(5):
+        view.record_call(LIMIT)
+        clock.advance(0.04)
+    assert store.steps == 1
+    assert view.try_acquire(LIMIT) == (True, 0, 5)
+    clock.advance(0.1)
+    view.record_call(LIMIT)
+    assert store.steps == 3
+
+
+def test_calls_that_are_not_stored_yet_count_when_they_were_made(clock):
+    clock.advance(100)
+    view = RetryBudgetState(Shared(clock), "api")
+    view.record_call(LIMIT), view.record_call(LIMIT)
+    clock.advance(61)
+    assert view.try_acquire(LIMIT) == (False, 0, 0)
+
+
+def test_what_a_process_forgets_is_stored_before(clock):
+    store = Shared(clock)
+    view = RetryBudgetState(store, "api")
+    view.let_go()
+    assert store.steps == 0
+    for _ in range(3):
+        view.record_call(LIMIT)
+    view.let_go()
+    assert RetryBudgetState(store, "api").try_acquire(LIMIT) == (True, 0, 3)
+    view.let_go()
+    assert store.steps == 3
