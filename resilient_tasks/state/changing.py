@@ -76,7 +76,7 @@ def settle(states: States, wanted: Mapping[str, float] | None, found: Changes | 
     there = {} if found is None else found.numbers
     is_there = not there if wanted is None else wanted.items() <= there.items()
     if not is_there or not states.is_available:
-        msg = f"{states.name} does not answer, or is busy: the numbers are as before. Try again"
+        msg = f"{states.name} does not answer, or is busy: the numbers may be as before. Look at them, and try again"
         raise StoreUnavailable(msg)
     if states.memory is not None:  # fast paths have copied numbers
         settings.renew()

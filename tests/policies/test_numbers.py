@@ -247,10 +247,27 @@ def test_numbers_that_a_store_did_not_take_are_an_error(policy, numbers):
     with use_store(Away()) as states:
         policy.set_numbers(**numbers)
         states._store.gone = True
-        with pytest.raises(ConnectionError, match="the numbers are as before"):
+        with pytest.raises(ConnectionError, match="the numbers may be as before"):
             policy.set_numbers(**numbers)
-        with pytest.raises(ConnectionError, match="the numbers are as before"):
+        with pytest.raises(ConnectionError, match="the numbers may be as before"):
             policy.reset_numbers()
+
+
+def test_a_store_that_takes_numbers_and_does_not_say_so_is_not_said_to_have_refused_them():
+    class Silent(MemoryStore):
+        silent = False
+
+        def swap(self, *args, **kwargs):
+            done = super().swap(*args, **kwargs)
+            if self.silent:
+                raise TimeoutError("no answer")
+            return done
+
+    with use_store(Silent()) as states:
+        Bulkhead("a", 1).set_numbers(limit=2)
+        states._store.silent = True
+        with pytest.raises(ConnectionError, match="may be as before. Look at them"):
+            Bulkhead("a", 1).set_numbers(limit=3)
 
 
 # What is refused.
