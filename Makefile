@@ -19,7 +19,7 @@ SHARED := -n $(WORKERS) --dist loadgroup
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test fast check docs bench timeouts splitting chunks breakers hedging outage alerts-pictures report-pictures prefect-pictures sinks rough storm remote kinds \
-	secrets everywhere flights-everywhere promotion-rates with-prefect prefect-3.8 lowest clean
+	secrets everywhere flights-everywhere promotion-rates with-prefect prefect-3.8 lowest mutation clean
 
 help:  ## This list.
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -39,6 +39,7 @@ check: $(FOR_DEV)  ## Lint, formatting, types, and the direction of imports.
 	$(BIN)/mypy
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
+	@$(MAKE) --no-print-directory typed
 
 docs: $(FOR_DEV)  ## The documentation as HTML, in out/docs.
 	$(BIN)/sphinx-build -W -q docs out/docs
@@ -120,6 +121,9 @@ lowest:  ## The tests of data, with the lowest numpy, pandas, polars and pyarrow
 	@$(MAKE) --no-print-directory .venv-lowest/.for-lowest VENV=.venv-lowest
 	.venv-lowest/bin/python -m pytest $(SHARED) tests/validation tests/chunks tests/quarantine tests/policies/test_validate*.py docs/data.md docs/quarantine.md
 
+mutation: $(FOR_DEV)  ## The mutants of the code that no test kills: FILES=resilient_tasks/policies/retry SAMPLE=200. At first, ten minutes more.
+	PYTHONPATH=. $(BIN)/python tests/benchmarks/mutation.py $(or $(FILES),resilient_tasks/policies) --sample $(or $(SAMPLE),200) $(OPTIONS)
+
 clean:
 	rm -rf .venv .venv-* out .coverage .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
@@ -165,7 +169,9 @@ api: $(FOR_DEV)  ## Breaks of public names and signatures since the newest tag, 
 	$(BIN)/python tests/public_api.py $(SINCE)
 
 typed: $(FOR_DEV)  ## Check that type checkers agree on the type of every public name: 100 %.
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/basedpyright --verifytypes resilient_tasks --ignoreexternal
+	@mkdir -p out
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/basedpyright --verifytypes resilient_tasks --ignoreexternal > out/typed.txt \
+		&& grep "completeness score" out/typed.txt || { cat out/typed.txt; exit 1; }
 
 wheel: $(FOR_DEV)  ## Build the wheel in out/dist, and test it in an empty environment. OPTIONS="--python 3.13" or --lowest.
 	$(BIN)/python tests/wheel.py $(OPTIONS)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from resilient_tasks.core import wording
 from resilient_tasks.core.events import (
@@ -243,7 +244,9 @@ class TimeLine:
             line.attempt(event.attempt).outcome = "abandoned" if event.abandoned else "timeout"
 
 
-label, brief = functools.lru_cache(512)(wording.label), functools.lru_cache(512)(wording.in_brief)
+_Worded: TypeAlias = Callable[[str, int | None], str]
+label: _Worded = functools.lru_cache(512)(wording.label)
+brief: _Worded = functools.lru_cache(512)(wording.in_brief)
 
 
 def _task_run(event: Event) -> tuple[str, str]:

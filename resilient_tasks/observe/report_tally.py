@@ -125,8 +125,14 @@ class Tally:
         self.sinks: dict[str, tuple[float, str]] = {}
         self.store_lost: Named = Named()
         self.not_stopped: list[dict[str, Any]] = []
-        self.abandoned, self.late, self.old, self.lost = Named(), Named(), Named(), Named()
-        self.shared, self.waited, self.alone, self.inputs = Named(), Named(), Named(), Named()
+        self.abandoned: Named = Named()
+        self.late: Named = Named()
+        self.old: Named = Named()
+        self.lost: Named = Named()
+        self.shared: Named = Named()
+        self.waited: Named = Named()
+        self.alone: Named = Named()
+        self.inputs: Named = Named()
         self.limited: list[float] = [0, 0.0]
         self.warned: Counter[str] = Counter()
         self._warned: Recent[RowsWarned] = Recent(2_000, self._settle_warning)

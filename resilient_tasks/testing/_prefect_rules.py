@@ -10,6 +10,7 @@ import itertools
 import re
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from typing import Any, TypeAlias
@@ -44,7 +45,7 @@ class PrefectInMemory:
         self.states: dict[str, list[Record]] = {}
         self.artifacts: list[Record] = []
         self.events: list[Record] = []
-        self.lock = threading.RLock()
+        self.lock: AbstractContextManager[object] = threading.RLock()
         self._numbers = itertools.count(1)
 
     def answer(self, method: str, path: str, query: Mapping[str, str], body: Any) -> tuple[int, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import Status, StatusCode, Tracer
+from opentelemetry.trace import Span, Status, StatusCode, Tracer
 
 from resilient_tasks.core.call import Call, ParallelCall
 from resilient_tasks.core.events import ErrorEvent, TimeoutExceeded
@@ -50,10 +50,13 @@ class Attempt:
         }
         if _is_hedged(call):
             about[f"{PREFIX}hedged"] = True
-        self.number = call.attempt
-        self.span = tracer.start_span(f"{work.operation} attempt", around, attributes=about)
-        self.context = trace.set_span_in_context(self.span, around)
-        self.ended_at, self.outcome, self.error_type, self._description = 0, "ok", "", ""
+        self.number: int = call.attempt
+        self.span: Span = tracer.start_span(f"{work.operation} attempt", around, attributes=about)
+        self.context: Context = trace.set_span_in_context(self.span, around)
+        self.ended_at: int = 0
+        self.outcome: str = "ok"
+        self.error_type: str = ""
+        self._description = ""
         self._call: Call | None = call
         self._began = time.time_ns()
 
