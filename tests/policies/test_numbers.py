@@ -286,7 +286,7 @@ def test_a_store_that_takes_numbers_and_does_not_say_so_is_not_said_to_have_refu
     with use_store(Silent()) as states:
         Bulkhead("a", 1).set_numbers(limit=2)
         states._store.silent = True
-        with pytest.raises(ConnectionError, match="may be as before. Look at them"):
+        with pytest.raises(ConnectionError, match=r"may be as before\. Look at them"):
             Bulkhead("a", 1).set_numbers(limit=3)
 
 
