@@ -88,9 +88,10 @@ class Bus:
         if not callable(sink) or not callable(wants):
             what = sink if not callable(sink) else wants
             raise PolicyError(f"a sink is a function of an event, and wants one of its class, not {safely.shown(what)}")
-        if callables.is_async(sink):
-            msg = "a sink is called in the thread that emits, and nothing awaits it: write def, and hand events to a queue"
-            raise PolicyError(msg)
+        if safely.or_none(callables.is_async)(sink):
+            raise PolicyError(
+                "a sink is called where the event is emitted, and nothing awaits it: write def, not async def"
+            )
         mine = Subscription(sink, wants, name=name, essential=essential, slow=slow)
         self.sinks = (*self.sinks, mine)
 
