@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from resilient_tasks import safely
 from resilient_tasks.cli.importing import module_named, module_of
 from resilient_tasks.cli.printing import DONE, STILL_WAITING, Subparsers, UsageError, as_json, say
 from resilient_tasks.core.wording import number_of
@@ -155,9 +156,10 @@ def _resilient(module: ModuleType) -> Iterator[Any]:
 
     seen: dict[int, Any] = {}
     for thing in [*vars(module).values()]:
-        inside = vars(thing).values() if isinstance(thing, type) and thing.__module__ == module.__name__ else ()
+        is_own_class = safely.is_a(thing, type) and safely.module_of(thing) == module.__name__
+        inside = [*safely.attribute(thing, "__dict__", {}).values()] if is_own_class else ()
         for each in (thing, *inside):
-            if not isinstance(each, type | ModuleType) and (subject := subject_of(each)) is not None:
+            if not safely.is_a(each, (type, ModuleType)) and (subject := subject_of(each)) is not None:
                 seen.setdefault(id(each), subject)
     for subject in sorted(seen.values(), key=lambda subject: subject.kind != "flow"):
         yield subject.thing
