@@ -186,9 +186,25 @@ def resilient_prefect_memory() -> Iterator[PrefectApi]:
             settings.PREFECT_LOGGING_TO_API_ENABLED: False,
         }
         send_events()
-        with _settings_for_tests(in_memory):
+        with _settings_for_tests(in_memory), _without_process_pools():
             yield api
             send_events()
+
+
+@contextmanager
+def _without_process_pools() -> Iterator[None]:
+    """Refuse to run tasks in processes: they would not find the API in memory, and start a server of their own."""
+    from prefect.task_runners import ProcessPoolTaskRunner  # noqa: PLC0415  # seconds to import
+
+    def refused(runner: object) -> None:
+        raise RuntimeError(
+            f"{type(runner).__name__} runs tasks in processes, which do not find the API of resilient_prefect_memory:"
+            " use the fixture resilient_prefect, or run the flow with a ThreadPoolTaskRunner"
+        )
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ProcessPoolTaskRunner, "__enter__", refused)
+        yield
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import pytest
 from resilient_tasks import Email, Slack, Webhook, resilient
 from resilient_tasks.alerts import registry
 from resilient_tasks.cli import main
-from resilient_tasks.cli.checks import finding, installed, outside, stores
+from resilient_tasks.cli.checks import finding, folders, installed, outside, stores
 from resilient_tasks.state import states
 from resilient_tasks.testing import flush_messages
 
@@ -62,7 +62,7 @@ def test_all_is_well_in_an_empty_folder(doctor):
     assert problems(found) == []
     assert code == 0
     assert [each["check"] for each in found] == [
-        "versions", "configuration", "store", "incidents", "quarantine", "last good",
+        "versions", "configuration", "store", "incidents", "quarantine", "last good", "runs",
     ]  # fmt: skip
 
 
@@ -72,7 +72,7 @@ def test_each_check_prints_one_line_with_what_to_do(capsys, monkeypatch):
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].startswith("warning  configuration  RESILIENT_TASKS_STOR in the environment sets nothing")
     assert lines[1].endswith("; correct the variable, or unset it")
-    assert lines[-1].startswith("ok       last good")
+    assert lines[-1].startswith("ok       runs")
 
 
 def test_the_doctor_creates_nothing(doctor, here):
@@ -320,7 +320,30 @@ def test_a_message_that_waits_is_named_with_its_problem(doctor, unsent, monkeypa
 # Folders.
 
 
-@pytest.mark.parametrize(("setting", "check"), [("quarantine", "quarantine"), ("last_good", "last good")])
+@pytest.mark.parametrize("check", ["quarantine", "last good", "runs", "incidents", "store"])
+def test_a_folder_that_only_seems_to_be_writable_is_a_problem(doctor, here, own_settings, monkeypatch, check):
+    def refused(*_, **__):
+        raise FileNotFoundError(2, "No such file or directory", "/proc/.doctor-1")
+
+    monkeypatch.setenv("RESILIENT_TASKS_STORE", "memory:")
+    incidents = f"sqlite:///{here}/new/incidents.db"
+    own_settings(
+        store=f"sqlite:///{here}/new/states.db", incidents=incidents, last_good=here / "good", events=here / "runs"
+    )
+    monkeypatch.setattr(folders.tempfile, "TemporaryDirectory", refused)
+    code, found = doctor()
+    assert code == 1
+    assert "cannot be written" in only(problems(found), check)["text"]
+
+
+def test_runs_that_are_not_written_need_no_folder(doctor, own_settings):
+    own_settings(events=False)
+    assert "no events are written" in only(doctor()[1], "runs")["text"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "check"), [("quarantine", "quarantine"), ("last_good", "last good"), ("events", "runs")]
+)
 class TestFolders:
     def test_a_folder_is_written_to_and_left_empty(self, doctor, here, own_settings, setting, check):
         (here / "kept").mkdir()
@@ -336,14 +359,15 @@ class TestFolders:
         assert f"RESILIENT_TASKS_{setting.upper()}" in only(problems(found), check)["advice"]
 
     def test_a_full_disk_is_a_problem(self, doctor, monkeypatch, setting, check):
-        from resilient_tasks.cli.checks import folders
-
         class Disk:
             total, free = 1 << 40, 1 << 20
 
         monkeypatch.setattr(folders.shutil, "disk_usage", lambda _: Disk)
         assert "0.0 GiB free" in only(problems(doctor()[1]), check)["text"]
 
+
+@pytest.mark.parametrize(("setting", "check"), [("quarantine", "quarantine"), ("last_good", "last good")])
+class TestUrls:
     def test_a_url_is_written_to(self, doctor, own_settings, setting, check):
         own_settings(**{setting: "memory://kept"})
         assert only(doctor()[1], check)["text"] == "memory://kept can be written"

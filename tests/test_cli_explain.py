@@ -148,6 +148,16 @@ def test_two_files_of_one_name_are_explained_each_with_its_own_neighbours(run, f
     sys.modules.pop("neighbour_to_explain", None)
 
 
+def test_globals_that_raise_whatever_is_asked_of_them_are_passed_over(run, folder):
+    (folder / "things_to_explain.py").write_text(
+        f"{SOURCE}\nclass Proxy:\n    def __getattribute__(self, name): raise RuntimeError\nproxy = Proxy()\n"
+        "class Mock:\n    @property\n    def __class__(self): raise RuntimeError\nmock = Mock()\n"
+        "class Meta(type):\n    def __getattribute__(self, name): raise RuntimeError\nclass Odd(metaclass=Meta): ...\n"
+    )
+    code, out, _ = run("--check", "--ignore", "deadline-shorter-than-attempt", "things_to_explain.py")
+    assert (code, out) == (0, "4 explained, 0 remarks\n")
+
+
 def test_a_file_may_have_the_name_of_a_module_of_python(run, folder):
     import queue
 

@@ -384,6 +384,93 @@ def test_a_secret_in_the_environment_is_accepted(write, variable):
     assert policies("flights-api")["notify"].channels[0].to.token == "xoxb-1-2"
 
 
+@pytest.mark.parametrize("token", ["123456", "1e5", "true", "[1]", "{a=1}", "2024-01-01", "a#b"])
+def test_a_secret_may_look_like_any_value(write, variable, token):
+    write(FLIGHTS + "notify = {slack = '#a'}")
+    variable(NOTIFY__SLACK__TOKEN=token)
+    assert policies("flights-api")["notify"].channels[0].to.token == token
+
+
+def test_a_name_may_look_like_a_number(write, variable):
+    write(FLIGHTS + "breaker = true")
+    variable(BREAKER__NAME="2024")
+    assert policies("flights-api")["breaker"].name == "2024"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("NOTIFY", '{slack = {channel = "#b", token = "xoxb-1#2"}}'),
+        ("NOTIFY", '{"slack": {"channel": "#b",\n"token": "xoxb-1#2"}}'),
+        ("NOTIFY__SLACK", '{channel = "#b", token = "xoxb-1#2"}  # the new one'),
+        ("NOTIFY__SLACK", '[\n  {channel = "#b", token = "xoxb-1#2"},\n]'),
+    ],
+)
+def test_a_variable_may_be_a_table_or_a_list_with_number_signs_and_a_token(write, variable, name, value):
+    write(FLIGHTS + "notify = {slack = '#a'}")
+    variable(**{name: value})
+    (channel,) = policies("flights-api")["notify"].channels
+    assert (channel.to.channel, channel.to.token) == ("#b", "xoxb-1#2")
+
+
+def test_a_variable_beside_it_does_not_excuse_a_secret_in_the_file_of_the_project(write, variable):
+    write(FLIGHTS + "notify = {slack = {channel = '#a', token = 'xoxb-1'}}")
+    variable(NOTIFY__SLACK__CHANNEL="#b", NOTIFY__EMAIL='{to = "a@example.org", host = "smtp"}')
+    assert "a secret does not belong into a file of the project" in refusal("flights-api")
+
+
+@pytest.mark.parametrize("value", ["5 # five", "5\n# five", "5\nother = 1"])
+def test_a_text_is_not_cut_at_what_would_be_a_comment(write, variable, value):
+    write(FLIGHTS + "fallback = {value = 'a'}")
+    variable(FALLBACK__VALUE=value)
+    assert policies("flights-api")["fallback"].value == value
+
+
+def test_a_list_is_not_cut_at_the_end_of_its_line(write, variable):
+    write(FLIGHTS + "fallback = {value = 'a'}")
+    variable(FALLBACK__VALUE="[1]\nother = 1")
+    assert policies("flights-api")["fallback"].value == "[1]\nother = 1"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("NOTIFY", '{slack = "#a"'), ("NOTIFY__SLACK", '{channel: "xoxb-12345678"}')]
+)
+def test_a_table_that_cannot_be_read_is_refused_and_not_taken_for_a_text(write, variable, name, value):
+    write(FLIGHTS + "notify = {slack = '#a'}")
+    variable(**{name: value})
+    sentence = refusal("flights-api")
+    assert "is neither TOML nor JSON" in sentence
+    assert "xoxb-12345678" not in sentence
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        (
+            "TOKEN",
+            "set SLACK_BOT_TOKEN in the environment, for all of them, or write the whole list into RESILIENT_TASKS_",
+        ),
+        (
+            "CHANNEL",
+            "channels of slack it changes: write the whole list into RESILIENT_TASKS_POLICIES__FLIGHTS_API__NOTIFY",
+        ),
+    ],
+)
+def test_a_variable_for_one_of_several_channels_is_refused_with_what_to_write(write, variable, name, advice):
+    write(FLIGHTS + "notify = {slack = [{channel = '#a'}, '#b']}")
+    variable(**{f"NOTIFY__SLACK__{name}": "xoxb-1"})
+    assert advice in refusal("flights-api")
+
+
+def test_a_variable_changes_the_only_channel_of_a_list(write, variable):
+    write(
+        FLIGHTS + "notify = {slack = [{channel = '#a'}], email = {to = ['a@example.org', 'b@example.org'], host = 'x'}}"
+    )
+    variable(NOTIFY__SLACK__TOKEN="xoxb-1", NOTIFY__EMAIL__HOST="smtp.example.org")
+    slack, email = (each.to for each in policies("flights-api")["notify"].channels)
+    assert (slack.channel, slack.token, email.host) == ("#a", "xoxb-1", "smtp.example.org")
+
+
 def test_an_empty_variable_changes_nothing(write, variable):
     write(FLIGHTS + "retry = 5")
     variable(RETRY__ATTEMPTS="")

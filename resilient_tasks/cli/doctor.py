@@ -67,6 +67,7 @@ def _checks(options: argparse.Namespace) -> list[Check]:
         Check("incidents", lambda: stores.incidents(within), within),
         Check("quarantine", folders.quarantine, within),
         Check("last good", folders.last_good, within),
+        Check("runs", folders.runs, within),
         Check("clock", lambda: stores.clock(within), within),
     ]
     if options.module:

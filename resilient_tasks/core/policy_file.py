@@ -22,6 +22,8 @@ from resilient_tasks.core.parameters import words
 CONFIG = "RESILIENT_TASKS_CONFIG"
 #: What the variables that change a policy begin with: `RESILIENT_TASKS_POLICIES__FLIGHTS_API__RETRY__ATTEMPTS`.
 VARIABLES = "RESILIENT_TASKS_POLICIES__"
+#: What a list, a table and a quoted text begin with; within them, `#` and the end of a line do not end the value.
+_OPENS = ("[", "{", '"', "'")
 _OWN, _PROJECT = "resilient_tasks.toml", "pyproject.toml"
 
 Table = Mapping[str, Any]
@@ -104,12 +106,21 @@ def suggestion(word: str, known: Mapping[str, object] | tuple[str, ...] | frozen
 
 
 class Override(NamedTuple):
-    """A variable that changes a policy: the keys of the value that it sets, such as `("retry", "attempts")`."""
+    """A variable that changes a policy.
+
+    Attributes:
+        variable: its name.
+        policy: the policy's name, in small letters.
+        keys: of the value that it sets, such as `("retry", "attempts")`.
+        value: as TOML or JSON reads it.
+        text: as it is written.
+    """
 
     variable: str
     policy: str
     keys: tuple[str, ...]
     value: Any
+    text: str
 
 
 def overrides() -> list[Override]:
@@ -122,7 +133,7 @@ def _override(variable: str) -> Override | None:
     if not variable.startswith(VARIABLES) or not text.strip():
         return None
     policy, *keys = variable.removeprefix(VARIABLES).lower().split("__")
-    return Override(variable, policy, tuple(keys), _value(text))
+    return Override(variable, policy, tuple(keys), _value(text), text)
 
 
 def spelt(name: str) -> str:
@@ -132,8 +143,8 @@ def spelt(name: str) -> str:
 
 def _value(text: str) -> Any:
     """Return a variable's value: as TOML or JSON would read it, otherwise its text."""
-    if "\n" in text or "#" in text:
-        return text
+    if not text.lstrip().startswith(_OPENS) and ("\n" in text or "#" in text):
+        return text  # TOML would cut it there
     for read in (_as_toml, json.loads):
         try:
             value = read(text)
@@ -145,7 +156,10 @@ def _value(text: str) -> Any:
 
 
 def _as_toml(text: str) -> Any:
-    return tomllib.loads(f"value = {text}")["value"]
+    read = tomllib.loads(f"value = {text}")
+    if len(read) > 1:
+        raise ValueError(text)  # a line below it is another key
+    return read["value"]
 
 
 # The file.

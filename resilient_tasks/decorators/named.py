@@ -124,17 +124,41 @@ def _meant(word: str, known: tuple[str, ...]) -> str:
 
 
 def _put(table: dict[str, Any], one: policy_file.Override) -> None:
-    """Set one value in a table. A short form on the way becomes the table that it stands for."""
+    """Set one value in a table. A short form on the way becomes the table that it stands for.
+
+    Raises:
+        PolicyError: on the way is a list of several channels, and the value can be that of any of them.
+    """
     here, form = table, None
     for place, key in enumerate(one.keys[:-1]):
         form = FORMS.get(key) if place == 0 else form and form.inner(key)
         value = here.get(key)
+        if form is not None and form is CHANNELS.get(key):
+            value = _only(value, one, form)
         if not isinstance(value, dict):
             is_short = form is not None and form.short and value is not None and not isinstance(value, bool)
             value = {form.short: value} if form is not None and is_short else {}
         here[key] = value
         here = value
-    here[one.keys[-1]] = one.value
+    last = one.keys[-1]
+    is_text = form is not None and form.is_text(last) and not isinstance(one.value, str)
+    here[last] = one.text.strip() if is_text else one.value
+
+
+def _only(value: Any, one: policy_file.Override, form: Form) -> Any:
+    """Return the channel that a variable changes; the value itself if it is no list of channels."""
+    key, last = one.keys[-2:]
+    if not isinstance(value, list) or (key == "email" and not all(isinstance(each, dict) for each in value)):
+        return value
+    if len(value) == 1:
+        return value[0]
+    whole = one.variable.rpartition("__")[0]
+    instead = form.secrets.get(last, "")
+    msg = (
+        f"{one.variable} in the environment does not say which of the {len(value)} channels of {key} it changes:"
+        f" {f'{instead}, for all of them, or ' if 'environment' in instead else ''}write the whole list into {whole}"
+    )
+    raise PolicyError(msg)
 
 
 # The table.
@@ -184,6 +208,8 @@ class _Reader(NamedTuple):
             return value
         if value is True and not form.required:
             return {}
+        if isinstance(value, str) and value.lstrip().startswith(("{", "[")):
+            raise self.error(keys, "it begins like a table or a list, but is neither TOML nor JSON")
         if value is True or not form.short:
             shown = ", ".join(f"{name} = ..." for name in (form.required or form.arguments)[:2])
             raise self.error(keys, f"it is a table, such as {{{shown}}}, not {_shown(value)}")
@@ -209,7 +235,7 @@ class _Reader(NamedTuple):
         return value
 
     def is_from_outside(self, keys: tuple[str, ...]) -> bool:
-        return any(one.lower().endswith("__".join(keys)) for one in self.variables)
+        return any(keys[: len(set_by)] == set_by for set_by in map(_keys_of, self.variables))
 
     def made(self, keys: tuple[str, ...], form: Form, arguments: Mapping[str, Any]) -> Any:
         try:
@@ -220,6 +246,8 @@ class _Reader(NamedTuple):
     def notify(self, value: Any) -> Any:
         """Return the policy of channels that are written as tables: `{slack = {channel = "#ml-alerts"}}`."""
         if not isinstance(value, dict):
+            if isinstance(value, str) and value.lstrip().startswith("{"):
+                raise self.error("notify", "it begins like a table, but is neither TOML nor JSON")
             raise self.error(
                 "notify", f'it is a table of channels, such as {{slack = "#ml-alerts"}}, not {_shown(value)}'
             )
@@ -266,9 +294,12 @@ class _Reader(NamedTuple):
         return PolicyError(f"{self.place}{f', {path}' if path else ''}{changed}: {problem}")
 
 
+def _keys_of(variable: str) -> tuple[str, ...]:
+    return tuple(variable.lower().removeprefix(policy_file.VARIABLES.lower()).split("__")[1:])
+
+
 def _concerns(variable: str, path: str) -> bool:
-    keys = variable.lower().removeprefix(policy_file.VARIABLES.lower()).split("__")[1:]
-    wanted = path.split(".")
+    keys, wanted = _keys_of(variable), tuple(path.split("."))
     return keys[: len(wanted)] == wanted or wanted[: len(keys)] == keys
 
 

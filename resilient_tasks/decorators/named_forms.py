@@ -7,6 +7,9 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any, NamedTuple, cast
 
+#: The annotations of arguments that are a text.
+_TEXTS = frozenset({"str", "str | None", "Secret", "Secret | None", "keys.Name"})
+
 
 class Form(NamedTuple):
     """How a table is written for one class.
@@ -54,6 +57,11 @@ class Form(NamedTuple):
             and part.default_factory is dataclasses.MISSING
             and part.name not in given
         )
+
+    def is_text(self, key: str) -> bool:
+        """Whether an argument is a text or a secret, also if it looks like a number or a list."""
+        kind = next((str(part.type) for part in self._parts if part.name == key), "")
+        return kind in _TEXTS
 
     @property
     def _parts(self) -> list[dataclasses.Field[Any]]:

@@ -6,8 +6,10 @@ import builtins
 import functools
 import inspect
 import sys
-from collections import deque
+import weakref
+from collections import ChainMap, UserDict, UserList, deque
 from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from types import BuiltinFunctionType, FunctionType, MappingProxyType, MethodType, ModuleType, NoneType
 from typing import Any
@@ -39,6 +41,9 @@ _UNNAMED = (
 )
 #: The most items of a container that are looked at.
 _MOST_ITEMS = 10_000
+#: The most containers inside of each other.
+_DEEPEST = 20
+_NAMES_OF_MODULE = vars(ModuleType)["__dict__"].__get__
 _NONE: Any = object()
 
 
@@ -110,6 +115,8 @@ class _Search:
         self._left: deque[tuple[FunctionType, Any]] = deque()
         self._seen: set[object] = set()
         self._objects: list[Any] = []
+        self._kept: list[Any] = []
+        self._depth = 0
         self._loose: dict[str, None] = {}
 
     def run(self, owner: Any = None) -> None:
@@ -157,7 +164,7 @@ class _Search:
 
     def _may_lead(self, value: Any, names: set[str], depth: int = 0) -> bool:
         if type(value) is ModuleType:
-            inside = vars(value)
+            inside = _inside(value)
             if "__getattr__" in inside and not is_of_a_library(str(inside.get("__file__") or "")):
                 return True
             return depth > 8 or any(self._may_lead(inside[name], names, depth + 1) for name in names if name in inside)
@@ -284,15 +291,28 @@ class _Search:
             self._take_object(value)
 
     def _take_object(self, value: Any) -> None:
-        if safely.is_a(value, _CONTAINERS) and self._is_new(("items", id(value))):
-            for number, each in enumerate(_items(value)):
-                if number == _MOST_ITEMS:
-                    self._miss(f"the items of a {type(value).__name__} behind the first {_MOST_ITEMS:,}")
-                    break
-                self._take(each)
+        held = [*_held(value)]
+        if (held or safely.is_a(value, _CONTAINERS)) and self._is_new(("items", id(value))):
+            self._kept.append(value)  # so that no other object gets its id
+            self._take_items(value, held)
         kind = value if safely.is_a(value, type) else type(value)
         if is_the_users_class(kind, self._root):
             self._note(value)
+
+    def _take_items(self, container: Any, held: list[Any]) -> None:
+        """Take what a container holds, or what stands in `held`."""
+        self._depth += 1
+        taken = 0
+        for each in held or _items(container):
+            if type(each) in _PLAIN:
+                continue
+            if taken == _MOST_ITEMS or self._depth > _DEEPEST:
+                where = f"behind the first {taken:,}" if taken else f"inside of {_DEEPEST} others"
+                self._miss(f"the items of a {type(container).__name__} {where}")
+                break
+            taken += 1
+            self._take(each)
+        self._depth -= 1
 
     def _note(self, value: Any) -> None:
         """Keep an object or a class, and queue the methods that Python calls by itself."""
@@ -359,6 +379,18 @@ def _wrapped(value: Any) -> tuple[Any, ...]:
     return (value.func, *value.args, *value.keywords.values())
 
 
+def _held(value: Any) -> Iterator[Any]:
+    """Yield what stands behind an object of Python's own: a cached function, a weak reference, a `ChainMap`."""
+    if safely.is_a(value, weakref.ReferenceType):
+        yield value()
+    elif safely.is_a(value, ContextVar):
+        yield safely.or_none(value.get)()
+    elif safely.is_a(value, (ChainMap, UserDict, UserList)):
+        yield safely.attribute(value, "maps", None) or safely.attribute(value, "data", None)
+    elif not safely.is_a(value, type) and (wrapped := _member(value, "__wrapped__")) is not _NONE:
+        yield wrapped
+
+
 @safely.or_none
 def _static(value: Any, name: str) -> tuple[Any]:
     """Return an attribute without running code of the user's, in a tuple."""
@@ -367,13 +399,19 @@ def _static(value: Any, name: str) -> tuple[Any]:
 
 def _member(value: Any, name: str) -> Any:
     if safely.is_a(value, ModuleType):
-        inside = vars(value)
+        inside = _inside(value)
         lazy = name not in inside and not is_of_a_library(str(inside.get("__file__") or ""))
         return safely.attribute(value, name, _NONE) if lazy else inside.get(name, _NONE)
     found = _static(value, name)
     if found is None:
         return _NONE
     return safely.attribute(value, name, _NONE) if inspect.ismemberdescriptor(found[0]) else found[0]
+
+
+def _inside(module: ModuleType) -> dict[str, Any]:
+    """Return a module's names, whatever its own class makes of them."""
+    inside: dict[str, Any] = _NAMES_OF_MODULE(module)
+    return inside
 
 
 def _items(container: Any) -> Iterator[Any]:

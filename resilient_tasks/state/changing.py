@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import socket
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 from resilient_tasks.core import settings
 from resilient_tasks.core.errors import PolicyError
@@ -24,8 +24,18 @@ def merged(before: Changes | None, numbers: Mapping[str, float], by: str) -> Cha
     return Changes({**known, **numbers}, by[:_LONGEST], clock.wall())
 
 
-def this_user() -> str:
-    """Return this user's name and machine, as `anna@worker-3`."""
+def name_of(by: str | None) -> str:
+    """Return who changes numbers: `by`, or this user's name and machine, as `anna@worker-3`.
+
+    Raises:
+        PolicyError: `by` is no text.
+    """
+    if by is not None and not isinstance(by, str):
+        raise PolicyError(f'set_numbers(by=...) is a name, such as "anna", not {by!r}')
+    return by or _this_user()
+
+
+def _this_user() -> str:
     try:
         user = getpass.getuser()
     except (KeyError, OSError, ImportError):  # a container may run as a number without a name
@@ -33,11 +43,11 @@ def this_user() -> str:
     return f"{user}@{socket.gethostname()}"
 
 
-def check_names(given: Collection[str], known: tuple[str, ...], where: str) -> None:
-    """Raise `PolicyError` unless all numbers are among those that may be changed.
+def check(given: Mapping[str, object], known: tuple[str, ...], where: str) -> None:
+    """Raise `PolicyError` unless all numbers are among those that may be changed, and are given.
 
     Args:
-        given: the names of the numbers.
+        given: the numbers by name.
         known: the names of those that may be changed.
         where: what is changed, for the message.
     """
@@ -48,6 +58,8 @@ def check_names(given: Collection[str], known: tuple[str, ...], where: str) -> N
             meant = words.did_you_mean(name, known).replace("=", "")
             there = f"{'There' if meant else 'there'} are {', '.join(known)}"
             raise PolicyError(f"{where} has no number {name!r}{meant or ':'} {there}")
+        if given[name] is None:
+            raise PolicyError(f"{name}= of {where} is a number, not None: reset_numbers() uses those of the code again")
 
 
 def settle(states: States, wanted: Mapping[str, float] | None, found: Changes | None) -> None:
@@ -64,7 +76,7 @@ def settle(states: States, wanted: Mapping[str, float] | None, found: Changes | 
     there = {} if found is None else found.numbers
     is_there = not there if wanted is None else wanted.items() <= there.items()
     if not is_there or not states.is_available:
-        msg = f"{states.name} does not answer, or is busy: the numbers are as before. Try again"
+        msg = f"{states.name} does not answer, or is busy: the numbers may be as before. Look at them, and try again"
         raise StoreUnavailable(msg)
     if states.memory is not None:  # fast paths have copied numbers
         settings.renew()

@@ -121,3 +121,9 @@ def text(value: object, where: str, such_as: str) -> str:
     if not isinstance(value, str) or not value:
         raise PolicyError(f"{where} is a text such as {such_as!r}, not {value!r}")
     return value
+
+
+def check_port(port: object, what: str) -> None:
+    """Raise `PolicyError` unless this is a port, or 0."""
+    if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port < 65536:
+        raise PolicyError(f"{what} is a port from 1 to 65535, or 0 for a free one, not {port!r}")

@@ -16,6 +16,8 @@ from __future__ import annotations
 import errno
 import fnmatch
 import functools
+import inspect
+import io
 import itertools
 import os
 import shutil
@@ -35,8 +37,34 @@ if TYPE_CHECKING:
 
 PROTOCOL = "faulty"
 Access: TypeAlias = Literal["read", "write"]
-_READS = ("cat", "cat_file", "cat_ranges", "exists", "find", "get", "get_file", "glob", "info", "isdir", "isfile", "ls")
-_WRITES = ("copy", "cp_file", "makedirs", "mkdir", "mv", "pipe", "pipe_file", "rm", "rm_file", "rmdir", "touch")
+#: Returns the error that an access to a path meets, or None.
+_Choice: TypeAlias = Callable[[str, Access], BaseException | None]
+#: The methods of fsspec, the arguments that are paths in the bucket, and what is done there.
+_ACCESSES: dict[str, tuple[tuple[str, Access], ...]] = {
+    **dict.fromkeys(
+        (
+            *("cat", "cat_file", "checksum", "created", "du", "exists", "expand_path", "find", "glob", "info", "isdir"),
+            *("isfile", "ls", "modified", "sign", "size", "ukey", "walk", "open_async"),
+        ),
+        (("path", "read"),),
+    ),
+    **dict.fromkeys(("cat_ranges", "sizes"), (("paths", "read"),)),
+    **dict.fromkeys(("get", "get_file"), (("rpath", "read"),)),
+    **dict.fromkeys(
+        ("delete", "makedirs", "mkdir", "pipe", "pipe_file", "rm", "rm_file", "rmdir", "touch", "write_text"),
+        (("path", "write"),),
+    ),
+    **dict.fromkeys(("put", "put_file"), (("rpath", "write"),)),
+    **dict.fromkeys(("copy", "cp_file"), (("path1", "read"), ("path2", "write"))),
+    "mv": (("path1", "write"), ("path2", "write")),
+}
+#: Writes that need no space.
+_SPARING = frozenset({"delete", "makedirs", "mkdir", "mv", "rm", "rm_file", "rmdir", "touch"})
+#: Methods of an open file, which meet only the faults of a with block.
+_OF_FILES: dict[str, Access] = {
+    **dict.fromkeys(("read", "read1", "readinto", "readline", "readlines"), "read"),
+    **dict.fromkeys(("write", "truncate"), "write"),
+}
 
 _numbers = itertools.count(1)
 
@@ -56,7 +84,8 @@ class FaultyBucket:
         self.url: str = f"{PROTOCOL}://{name}"
         self.folder: Path = _root() / name
         self.folder.mkdir()
-        self._faults: list[Callable[[str, Access], BaseException | None]] = []
+        self._faults: list[_Choice] = []
+        self._blocks: list[_Choice] = []
         self._lock = threading.RLock()
         _buckets[name] = self
 
@@ -102,7 +131,10 @@ class FaultyBucket:
 
     @contextmanager
     def full(self) -> Iterator[None]:
-        """Let files be created, but raise `OSError` (no space left on device) from every write to them."""
+        """Raise `OSError` (no space left on device) from every write, for the length of a with block.
+
+        As on a full disk, files can be created without content, moved and deleted, and folders created.
+        """
         with self._failing(lambda _, access: _no_space() if access == "write" else None):
             yield
 
@@ -119,19 +151,20 @@ class FaultyBucket:
             yield
 
     @contextmanager
-    def _failing(self, choose: Callable[[str, Access], BaseException | None]) -> Iterator[None]:
+    def _failing(self, choose: _Choice) -> Iterator[None]:
         with self._lock:
-            self._faults.append(choose)
+            self._blocks.append(choose)
         try:
             yield
         finally:
             with self._lock:
-                self._faults.remove(choose)
+                self._blocks.remove(choose)
 
-    def fault_for(self, path: str, access: Access) -> BaseException | None:
-        """Return the error that an access meets, or None."""
+    def fault_for(self, path: str, access: Access, *, is_open: bool = False) -> BaseException | None:
+        """Return the error that an access meets, or None; one to an open file is not counted."""
         with self._lock:
-            return next((error for choose in self._faults if (error := choose(path, access)) is not None), None)
+            choices = self._blocks if is_open else (*self._faults, *self._blocks)
+            return next((error for choose in choices if (error := choose(path, access)) is not None), None)
 
 
 _buckets: dict[str, FaultyBucket] = {}
@@ -155,17 +188,17 @@ def _root() -> Path:
 _kept: list[tempfile.TemporaryDirectory[str]] = []
 
 
-def _error_for(path: Any, access: Access) -> BaseException | None:
+def _error_for(path: Any, access: Access, *, is_open: bool = False) -> BaseException | None:
     """Return the error that an access meets, or None.
 
     Raises:
         FileNotFoundError: there is no such bucket in this process.
     """
-    for each in path if isinstance(path, list | tuple) else [path]:
+    for each in path if isinstance(path, list | tuple | dict) else [path]:
         name, _, below = str(each).removeprefix(f"{PROTOCOL}://").strip("/").partition("/")
         if name not in _buckets:
             raise FileNotFoundError(errno.ENOENT, "this process has no such bucket", f"{PROTOCOL}://{name}")
-        if (error := _buckets[name].fault_for(below, access)) is not None:
+        if (error := _buckets[name].fault_for(below, access, is_open=is_open)) is not None:
             return error
     return None
 
@@ -177,26 +210,8 @@ def _register() -> None:
     from fsspec.implementations.dirfs import DirFileSystem  # noqa: PLC0415
     from fsspec.implementations.local import LocalFileSystem  # noqa: PLC0415
 
-    def guarded(name: str, access: Access) -> Callable[..., Any]:
-        @functools.wraps(getattr(DirFileSystem, name))
-        def method(self: Any, path: Any, *args: Any, **kwargs: Any) -> Any:
-            error = _error_for(path, access)
-            if error is not None and not (_is_full(error) and name in ("makedirs", "mkdir")):
-                raise error
-            return getattr(DirFileSystem, name)(self, path, *args, **kwargs)
-
-        return method
-
-    def open_(self: Any, path: str, mode: str = "rb", *args: Any, **kwargs: Any) -> Any:
-        error = _error_for(path, "read" if mode.startswith("r") else "write")
-        if error is not None and not _is_full(error):
-            raise error
-        file = DirFileSystem.open(self, path, mode, *args, **kwargs)
-        if error is not None:  # a file can still be created on a full disk
-            file.write = functools.partial(_raise, error)
-        return file
-
-    methods = {name: guarded(name, "read") for name in _READS} | {name: guarded(name, "write") for name in _WRITES}
+    methods = {name: _guarded(getattr(DirFileSystem, name)) for name in _ACCESSES if hasattr(DirFileSystem, name)}
+    open_ = _opening(DirFileSystem.open)
     of_root = functools.partialmethod(DirFileSystem.__init__, str(_root()), LocalFileSystem(auto_mkdir=True))
     faulty = type(
         "FaultyFileSystem", (DirFileSystem,), {**methods, "protocol": PROTOCOL, "open": open_, "__init__": of_root}
@@ -204,9 +219,59 @@ def _register() -> None:
     fsspec.register_implementation(PROTOCOL, faulty, clobber=True)
 
 
+def _guarded(whole: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a method of the file system that meets the bucket's faults."""
+    name, signature = whole.__name__, inspect.signature(whole)
+
+    @functools.wraps(whole)
+    def method(*args: Any, **kwargs: Any) -> Any:
+        given = signature.bind(*args, **kwargs).arguments
+        for parameter, access in _ACCESSES[name]:
+            error = _error_for(given[parameter], access)
+            if error is not None and not (_is_full(error) and name in _SPARING):
+                raise error
+        return whole(*args, **kwargs)
+
+    return method
+
+
+def _opening(whole: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the file system's method that opens files, which meet the bucket's faults."""
+
+    @functools.wraps(whole)
+    def open_(self: Any, path: str, mode: str = "rb", *args: Any, **kwargs: Any) -> Any:
+        if "b" not in mode:
+            of_text = {name: kwargs.pop(name) for name in ("encoding", "errors", "newline") if name in kwargs}
+            binary = open_(self, path, f"{mode.replace('t', '')}b", *args, **kwargs)
+            return io.TextIOWrapper(binary, write_through=True, **of_text)
+        error = _error_for(path, "read" if mode.startswith("r") else "write")
+        if error is None and "+" in mode:
+            error = _error_for(path, "write" if mode.startswith("r") else "read", is_open=True)
+        if error is not None and not _is_full(error):
+            raise error
+        file = whole(self, path, mode, *args, **kwargs)
+        for name, access in _OF_FILES.items():  # a file can still be created on a full disk
+            if (method := getattr(file, name, None)) is not None:
+                setattr(file, name, _guarded_method(method, path, access, error if access == "write" else None))
+        return file
+
+    return open_
+
+
 def _is_full(error: BaseException) -> bool:
     return getattr(error, "errno", None) == errno.ENOSPC
 
 
-def _raise(error: BaseException, *_: object) -> None:
-    raise error
+def _guarded_method(
+    method: Callable[..., Any], path: str, access: Access, always: BaseException | None
+) -> Callable[..., Any]:
+    """Return a method of an open file that meets the bucket's faults of the moment, or always this error."""
+
+    @functools.wraps(method)
+    def call(*args: Any) -> Any:
+        error = always or _error_for(path, access, is_open=True)
+        if error is not None:
+            raise error
+        return method(*args)
+
+    return call

@@ -109,6 +109,7 @@ class FaultyServer(FaultPlan):
         """
         super().__init__(schedule)
         _given.check_asked(handler, "handler")
+        _given.check_port(port, "FaultyServer(port=...)")
         self._handler = handler
         self._port = port
         self._log = None if log is None else Path(log)

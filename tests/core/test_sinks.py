@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resilient_tasks import Retry, resilient
+from resilient_tasks import PolicyError, Retry, resilient
 from resilient_tasks.core.events import Bus, NotifySent, RetryStarted, SinkResumed, SinkSuspended
 from resilient_tasks.core.events import bus as process_bus
 from resilient_tasks.core.events import sinks as rules
@@ -434,3 +434,27 @@ def test_the_report_says_of_each_sink_how_it_is_and_what_it_lost(bus, clock):
         "sink journal works again after 40.0 s; 7 events lost",
         "sink metrics is suspended for 60 s: tried again, it failed with ValueError, 8 events lost so far",
     )
+
+
+async def _async_sink(event):
+    raise AssertionError(event)
+
+
+class _Unshowable:
+    def __repr__(self):
+        raise RuntimeError("no")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        ((None,), "a sink is a function of an event"),
+        ((_Unshowable(),), "a sink is a function of an event"),
+        ((print, "retry"), "not 'retry'"),
+        ((_async_sink,), "nothing awaits it: write def"),
+    ],
+)
+def test_what_cannot_be_a_sink_is_refused_when_it_is_subscribed(bus, arguments, part):
+    with pytest.raises(PolicyError, match=part):
+        bus.subscribe(*arguments)
+    assert bus.sinks == ()

@@ -273,10 +273,27 @@ def test_numbers_that_a_store_did_not_take_are_an_error(policy, numbers):
     with use_store(Away()) as states:
         policy.set_numbers(**numbers)
         states._store.gone = True
-        with pytest.raises(ConnectionError, match="the numbers are as before"):
+        with pytest.raises(ConnectionError, match="the numbers may be as before"):
             policy.set_numbers(**numbers)
-        with pytest.raises(ConnectionError, match="the numbers are as before"):
+        with pytest.raises(ConnectionError, match="the numbers may be as before"):
             policy.reset_numbers()
+
+
+def test_a_store_that_takes_numbers_and_does_not_say_so_is_not_said_to_have_refused_them():
+    class Silent(MemoryStore):
+        silent = False
+
+        def swap(self, *args, **kwargs):
+            done = super().swap(*args, **kwargs)
+            if self.silent:
+                raise TimeoutError("no answer")
+            return done
+
+    with use_store(Silent()) as states:
+        Bulkhead("a", 1).set_numbers(limit=2)
+        states._store.silent = True
+        with pytest.raises(ConnectionError, match=r"may be as before\. Look at them"):
+            Bulkhead("a", 1).set_numbers(limit=3)
 
 
 # What is refused.
@@ -292,6 +309,11 @@ def test_numbers_that_a_store_did_not_take_are_an_error(policy, numbers):
         (CircuitBreaker("a"), {"failure": 2}, "has no number 'failure': did you mean failures"),
         (CircuitBreaker("a"), {"enforce": False}, "a breaker has no number 'enforce'"),
         (CircuitBreaker("a"), {}, "a breaker needs a number: failures="),
+        (CircuitBreaker("a"), {"failures": None}, r"is a number, not None: reset_numbers\(\)"),
+        (CircuitBreaker("a"), {"failures": 2, "by": 5}, r'by=...\) is a name, such as "anna", not 5'),
+        (RateLimit("a", 1, 1), {"burst": None}, r"is a number, not None: reset_numbers\(\)"),
+        (RateLimit("a", 1, 1), {"calls": 2, "by": True}, "is a name"),
+        (Bulkhead("a", 1), {"limit": 2, "by": b"anna"}, "is a name"),
         (RateLimit("a", 1, 1), {"calls": 2000}, "1,000 are the most"),
         (RateLimit("a", 1, 1), {"calls": 1.5}, "whole number"),
         (RateLimit("a", 1, 1), {"limit": 3}, "a rate limit has no number 'limit'"),

@@ -181,6 +181,24 @@ FOLLOWED = {
         ),
         "fetch",
     ),
+    "a cached helper": ("@functools.cache\ndef a(): return fetch(1)\n@flow\ndef run(): a()", "fetch"),
+    "a weak reference": ("import weakref\nr = weakref.ref(fetch)\n@flow\ndef run(): r()(1)", "fetch"),
+    "a context variable": (
+        "import contextvars\nv = contextvars.ContextVar('v', default=fetch)\n@flow\ndef run(): v.get()(1)",
+        "fetch",
+    ),
+    "a chain of mappings": (
+        "from collections import ChainMap\nc = ChainMap({}, {'a': fetch})\n@flow\ndef run(): c['a'](1)",
+        "fetch",
+    ),
+    "a task behind many numbers": ("ALL = [*range(20_000), fetch]\n@flow\ndef run(): ALL[-1](1)", "fetch"),
+    "a module that raises whatever is asked of it": (
+        (
+            "import types\nclass M(types.ModuleType):\n    def __getattribute__(self, name): raise RuntimeError\n"
+            "m = M('m')\n@flow\ndef run(): m.x, fetch(1)"
+        ),
+        "fetch",
+    ),
     "a global that raises whatever is asked of it": (
         (
             "class Proxy:\n    def __getattribute__(self, name): raise RuntimeError('outside of a request')\n"
@@ -251,6 +269,14 @@ LISTED = {
     "a function that a method's object holds": (
         "class C:\n    def __init__(self, go): self.go = go\n    @flow\n    def run(self): self.go()\nrun = C.run",
         "self.go, which the class C does not have",
+    ),
+    "what is too deep": (
+        "deep = []\nfor _ in range(5000): deep = [deep]\n@flow\ndef run(): deep[0]",
+        "the items of a list inside of 20 others",
+    ),
+    "what is too much": (
+        "ALL = [(number,) for number in range(20_000)]\n@flow\ndef run(): ALL[0]",
+        "the items of a list behind the first 10,000",
     ),
     "an attribute that an object computes": (
         "class C:\n    def __getattr__(self, name): return fetch\nc = C()\n@flow\ndef run(): c.go(1)",

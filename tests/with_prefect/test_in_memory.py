@@ -10,7 +10,7 @@ from prefect.client.schemas.filters import FlowRunFilter, TaskRunFilter
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.states import Cancelled
-from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.task_runners import ProcessPoolTaskRunner, ThreadPoolTaskRunner
 
 from resilient_tasks import Degraded, Retry, resilient_flow, resilient_task
 
@@ -192,4 +192,33 @@ class TestWhatItDoesNotKnow:
 def test_each_test_begins_with_an_empty_api(api, again):
     assert (api.flow_runs, api.task_runs) == ([], [])
     flaky([])
+    assert len(api.task_runs) == 1
+
+
+@task
+def add(one, other):
+    return one + other
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize("decorator", [flow, resilient_flow])
+def test_a_flow_whose_tasks_run_in_processes_is_refused_with_the_fixture_to_use(api, decorator, is_async):
+    def pooled():
+        return add.submit(1, 2).result()
+
+    async def apooled():
+        return pooled()
+
+    run = decorator(task_runner=ProcessPoolTaskRunner(max_workers=1))(apooled if is_async else pooled)
+    with pytest.raises(RuntimeError, match="use the fixture resilient_prefect, or run the flow with a ThreadPool"):
+        asyncio.run(run()) if is_async else run()
+    assert api.task_runs == []
+
+
+def test_a_flow_can_be_given_threads_instead_of_its_processes(api):
+    @flow(task_runner=ProcessPoolTaskRunner(max_workers=1))
+    def pooled():
+        return add.submit(1, 2).result()
+
+    assert pooled.with_options(task_runner=ThreadPoolTaskRunner())() == 3
     assert len(api.task_runs) == 1

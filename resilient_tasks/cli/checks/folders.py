@@ -1,8 +1,7 @@
-"""Checks of the folders for quarantined rows and last good results: writable, with space."""
+"""Checks of the folders for quarantined rows, last good results and runs: writable, with space."""
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 import uuid
@@ -12,6 +11,7 @@ from pathlib import Path
 from resilient_tasks.cli.checks.finding import Finding, ok, problem, warning
 from resilient_tasks.core import home, settings
 from resilient_tasks.core.failures import describe
+from resilient_tasks.observe import journal
 from resilient_tasks.redaction.text import redact
 from resilient_tasks.storage.files import LocalFiles, files_at
 
@@ -27,6 +27,24 @@ def quarantine() -> Iterator[Finding]:
 def last_good() -> Iterator[Finding]:
     """Check the folder for last good results."""
     yield from _folder(settings.current.last_good or str(home.folder() / "last_good"), "RESILIENT_TASKS_LAST_GOOD")
+
+
+def runs() -> Iterator[Finding]:
+    """Check the folder for the events of runs, from which reports are made."""
+    if settings.current.events is False:
+        yield ok("no events are written: RESILIENT_TASKS_EVENTS is false")
+    else:
+        yield from _local(journal.folder(), "RESILIENT_TASKS_EVENTS")
+
+
+def try_to_create_in(folder: Path) -> None:
+    """Create a folder in an existing one, and remove it; permissions alone do not say whether that works.
+
+    Raises:
+        OSError: that does not work.
+    """
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".doctor-"):
+        pass
 
 
 def _folder(where: str, variable: str) -> Iterator[Finding]:
@@ -55,8 +73,8 @@ def _local(folder: Path, variable: str) -> Iterator[Finding]:
         if there == folder:
             with tempfile.TemporaryFile(dir=folder, prefix=".doctor-"):
                 pass
-        elif not os.access(there, os.W_OK | os.X_OK):
-            raise PermissionError(f"{there.absolute()} cannot be written by this user")
+        else:
+            try_to_create_in(there)
         disk = shutil.disk_usage(there)
     except OSError as error:
         yield problem(f"{shown} cannot be written: {describe(error)}", f"correct its permissions, or {variable}")

@@ -14,6 +14,7 @@ from urllib.parse import unquote
 from resilient_tasks.alerts.message import lasted
 from resilient_tasks.alerts.outbox import Outbox, incident_url
 from resilient_tasks.cli.checks.finding import Finding, ok, problem, skipped, warning
+from resilient_tasks.cli.checks.folders import try_to_create_in
 from resilient_tasks.core import home, settings
 from resilient_tasks.core.execution import real_time as time
 from resilient_tasks.core.failures import describe
@@ -117,7 +118,8 @@ def _of_store(where: StateStore | str, variable: str, within: float) -> Iterator
 
 def _new_file(file: Path, variable: str) -> Finding:
     folder = next(each for each in (file.parent, *file.parent.parents) if each.exists())
-    if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):
+    with contextlib.suppress(OSError):
+        try_to_create_in(folder)
         return ok(f"{file} does not exist yet; it can be created")
     return problem(f"{file} does not exist, and {folder} cannot be written", f"correct {variable}, or the permissions")
 

@@ -10,10 +10,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from resilient_tasks import safely
 from resilient_tasks.core import log_records
+from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.events.event import Event
 from resilient_tasks.core.events.sinks import SLOW, Sink, SinkEvent, Subscription, Wants, all_events
 from resilient_tasks.core.execution import clock
+from resilient_tasks.core.parameters import callables
 from resilient_tasks.core.wording import number_of
 
 _logger = logging.getLogger("resilient_tasks")
@@ -78,7 +81,17 @@ class Bus:
             name: names the sink in events and metrics; default: the function's name.
             essential: never suspend it. Its errors are still logged and counted.
             slow: seconds; several calls in a row that take longer suspend it.
+
+        Raises:
+            PolicyError: the sink is no function of an event, or an async one, which nothing would await.
         """
+        if not callable(sink) or not callable(wants):
+            what = sink if not callable(sink) else wants
+            raise PolicyError(f"a sink is a function of an event, and wants one of its class, not {safely.shown(what)}")
+        if safely.or_none(callables.is_async)(sink):
+            raise PolicyError(
+                "a sink is called where the event is emitted, and nothing awaits it: write def, not async def"
+            )
         mine = Subscription(sink, wants, name=name, essential=essential, slow=slow)
         self.sinks = (*self.sinks, mine)
 

@@ -287,10 +287,10 @@ class CircuitBreaker(keys.Keyed, Policy):
             PolicyError: a number is unknown or out of range.
             ConnectionError: the store does not answer.
         """
-        changing.check_names(numbers, NUMBERS, "a breaker")
+        changing.check(numbers, NUMBERS, "a breaker")
         checked = CircuitBreaker("numbers", **{"min_calls": 1, **numbers})  # type: ignore[arg-type]  # it checks them
         new = {name: getattr(checked, name) for name in numbers}
-        who = by or changing.this_user()
+        who = changing.name_of(by)
         self._change(key, lambda circuit, _: circuit.renumbered(changing.merged(circuit.changes, new, who)))
         changing.settle(states(), new, self._found(key).changes)
 

@@ -179,10 +179,10 @@ class Bulkhead(keys.Keyed, Policy):
             PolicyError: a number is unknown or out of range.
             ConnectionError: the store does not answer.
         """
-        changing.check_names(numbers, NUMBERS, "a bulkhead")
+        changing.check(numbers, NUMBERS, "a bulkhead")
         checked = Bulkhead("numbers", **{"limit": 1, **numbers})  # type: ignore[arg-type]  # it checks them
         new = {name: getattr(checked, name) for name in numbers}
-        who = by or changing.this_user()
+        who = changing.name_of(by)
         self._renumber(key, lambda before: changing.merged(before, new, who))
         changing.settle(states(), new, self.changes(key=key))
 

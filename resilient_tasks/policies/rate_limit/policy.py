@@ -185,11 +185,11 @@ class RateLimit(keys.Keyed, Policy):
             PolicyError: a number is unknown or out of range.
             ConnectionError: the store does not answer.
         """
-        changing.check_names(numbers, NUMBERS, "a rate limit")
+        changing.check(numbers, NUMBERS, "a rate limit")
         # With a bucket, any number of calls is right: `_agreed` knows whether there is one.
         checked = RateLimit("numbers", **{"calls": 1, "per": 1, "burst": 1, **numbers})  # type: ignore[arg-type]  # it checks them
         new = {name: getattr(checked, name) for name in numbers}
-        who = by or changing.this_user()
+        who = changing.name_of(by)
         self._renumber(key, lambda before: _agreed(changing.merged(before, new, who)))
         changing.settle(states(), new, self.changes(key=key))
 
