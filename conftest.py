@@ -27,9 +27,15 @@ sys.path.insert(0, str(ROOT / "tests"))
 import left_over  # noqa: E402  # needs that path
 import prefect_database  # noqa: E402  # as above
 import warm_processes  # noqa: E402  # as above
+import warm_programs  # noqa: E402  # as above
 
 #: What a file that uses Prefect's server says.
 SERVED = re.compile(r"\bresilient_prefect\b|^@(resilient_)?flow\b|^(from|import) prefect\b", re.MULTILINE)
+#: The folders and files whose programs are forked from a warm process: they import Prefect, or pandas.
+WARM = re.compile(
+    r"tests/(tutorial|operations|examples|with_prefect)/|tests/(test_pytest_plugin|test_readme_example|test_way_back"
+    r"|quarantine/test_quarantine_safety|policies/test_validate_crossing|chunks/test_chunks_killed)\.py"
+)
 END = "-----END CERTIFICATE-----\n"
 #: Bytes that have to be free where files are kept in memory.
 ROOMY = 4 << 30
@@ -126,6 +132,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Put the long ones first where they are shared between workers."""
     if hasattr(config, "workerinput"):
         items.sort(key=lambda item: _turn(item.nodeid.partition("::")[0]))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _programs_warm(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Have the programs that such a file starts forked from a process that has imported what they need."""
+    with pytest.MonkeyPatch.context() as patch:
+        if WARM.match(request.node.nodeid):
+            warm_programs.use(patch)
+        yield
 
 
 @pytest.fixture(scope="session")
