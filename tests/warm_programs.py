@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import gc
 import importlib
+import inspect
 import io
 import json
 import os
@@ -28,27 +29,44 @@ from pathlib import Path
 #: What may be in the environment of such a program, of what Python itself reads at its start.
 _KNOWN = {"PYTHONPATH", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "PYTHONSAFEPATH"}
 _PR_SET_CHILD_SUBREAPER = 36
+_PIPES = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
+#: What `subprocess` passes on where the caller does not ask for anything special.
+_USUAL = {
+    **dict.fromkeys(("executable", "preexec_fn", "gid", "gids", "uid")),
+    "close_fds": True,
+    "shell": False,
+    "restore_signals": True,
+    "umask": -1,
+    "process_group": -1,
+}
 _Real = subprocess.Popen
 
 
 class Popen(subprocess.Popen):
     """As its base, with a warm process for programs in Python that need nothing special of the interpreter's start."""
 
-    def _execute_child(self, args, executable, preexec_fn, close_fds, pass_fds, cwd, env, startupinfo, creationflags,
-                       shell, p2cread, p2cwrite, c2pread, c2pwrite, errread, errwrite, *more):  # fmt: skip
-        restore_signals, gid, gids, uid, umask, new_session, group = more
-        special = (executable, preexec_fn, pass_fds, not close_fds, shell, not restore_signals, gid, gids, uid)
-        environment = {os.fsdecode(key): os.fsdecode(value) for key, value in (os.environ if env is None else env).items()}
-        folder = Path(os.fsdecode(cwd or Path.cwd()))
-        words = None if any(special) or umask >= 0 or group >= 0 else _of_python(args, environment)
-        if words is None or not folder.is_dir():
-            super()._execute_child(args, executable, preexec_fn, close_fds, pass_fds, cwd, env, startupinfo,
-                                   creationflags, shell, p2cread, p2cwrite, c2pread, c2pwrite, errread, errwrite, *more)  # fmt: skip
+    def _execute_child(self, *args, **kwargs):
+        given = inspect.signature(super()._execute_child).bind(*args, **kwargs).arguments
+        if (pid := _forked_for(given)) is None:
+            super()._execute_child(*args, **kwargs)
             return
-        streams = [at if own == -1 else own for at, own in enumerate((p2cread, c2pwrite, errwrite))]
-        self.pid = _warm().start([words, str(folder), environment, bool(new_session)], streams)
+        self.pid = pid
         self._child_created = True
-        self._close_pipe_fds(p2cread, p2cwrite, c2pread, c2pwrite, errread, errwrite)
+        self._close_pipe_fds(*(given[name] for name in _PIPES))
+
+
+def _forked_for(given):
+    """Return the id of the process that a warm process has forked, or `None` if it is not one for that."""
+    environment = os.environ if given["env"] is None else given["env"]
+    environment = {os.fsdecode(key): os.fsdecode(value) for key, value in environment.items()}
+    folder = Path(os.fsdecode(given["cwd"] or Path.cwd()))
+    if any(given[name] != usual for name, usual in _USUAL.items()) or given["pass_fds"] or not folder.is_dir():
+        return None
+    words = _of_python(given["args"], environment)
+    if words is None:
+        return None
+    streams = [at if given[name] == -1 else given[name] for at, name in enumerate(("p2cread", "c2pwrite", "errwrite"))]
+    return _warm().start([words, str(folder), environment, bool(given["start_new_session"])], streams)
 
 
 def use(patch):
@@ -79,27 +97,40 @@ def _is_script(path):
 
 
 class _Warm:
-    """The process from which programs are forked; it ends with this one."""
+    """The process from which programs are forked; it ends with the one that it serves."""
 
-    def __init__(self):
-        self._mine, theirs = socket.socketpair()
+    def __init__(self, connection):
+        self._connection = connection
         self._lock = threading.Lock()
-        own = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "RESILIENT_"))}
-        program = [sys.executable, str(Path(__file__).resolve()), str(theirs.fileno())]
-        self._process = _Real(program, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env=own)
-        theirs.close()
 
     def start(self, what, streams):
-        """Start a program, and return its process id: it is a child of this process."""
+        """Start a program, and return its process id, or `None` where it cannot: it is a child of this process."""
         message = json.dumps(what).encode()
-        with self._lock, _adopting():
-            self._mine.sendall(len(message).to_bytes(8, "big"))
-            socket.send_fds(self._mine, [b"."], streams)
-            self._mine.sendall(message)
-            answer = self._mine.recv(8)
-        if len(answer) != 8:
-            raise OSError("the warm process has ended")
-        return int.from_bytes(answer, "big")
+        with self._lock, _adopting(), contextlib.suppress(OSError):
+            self._connection.sendall(len(message).to_bytes(8, "big"))
+            socket.send_fds(self._connection, [b"."], streams)
+            self._connection.sendall(message)
+            return int.from_bytes(self._connection.recv(8), "big") or None
+        return None
+
+    def stop(self):
+        """End it."""
+        self._connection.shutdown(socket.SHUT_RDWR)  # whoever else has it open
+        self._connection.close()
+
+    def keep_only(self):
+        """Close all but the standard streams and the connection to it."""
+        _close_all_but(self._connection)
+
+
+def _spawned():
+    """Start such a process as a program of its own."""
+    mine, theirs = socket.socketpair()
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "RESILIENT_"))}
+    program = [sys.executable, str(Path(__file__).resolve()), str(theirs.fileno())]
+    _Real(program, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env=own)
+    theirs.close()
+    return _Warm(mine)
 
 
 @contextlib.contextmanager
@@ -120,17 +151,29 @@ _starting = threading.Lock()
 def _warm():
     with _starting:
         if os.getpid() not in _started:
-            _started[os.getpid()] = _Warm()
+            _started[os.getpid()] = _spawned()
         return _started[os.getpid()]
 
 
 def _serve(connection):
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for name in ("warm_modules", "prefect.cli", "prefect.server.api.server", "uvicorn.main", "duckdb", "sklearn.ensemble"):
+    for name in (
+        "warm_modules",
+        "prefect.cli",
+        "prefect.server.api.server",
+        "uvicorn.main",
+        "duckdb",
+        "sklearn.ensemble",
+    ):
         with contextlib.suppress(ImportError):  # not installed
             importlib.import_module(name)
     assert not [name for name in sys.modules if name.startswith("resilient_tasks")]
     gc.freeze()  # what all share is not to be looked through, and so copied, by each
+    _answer(connection)
+
+
+def _answer(connection):
+    """Start programs until nobody is left to ask for one."""
     while size := connection.recv(8, socket.MSG_WAITALL):
         _, streams, *_ = socket.recv_fds(connection, 1, 3)
         what = json.loads(connection.recv(int.from_bytes(size, "big"), socket.MSG_WAITALL))
@@ -138,30 +181,33 @@ def _serve(connection):
         goes, go = os.pipe()
         # The process between ends at once, and so the program becomes a child of the one that asked for it.
         if not (between := os.fork()):
-            if pid := os.fork():
-                os.write(written, pid.to_bytes(8, "big"))
+            if os.fork():
                 os._exit(0)
+            if what[-1]:
+                os.setsid()
+            os.write(written, os.getpid().to_bytes(8, "big"))
             os.close(go)
             os.read(goes, 1)
-            _end(_become(streams, *what))
+            connection.close()
+            _end(_become(streams, *what[:-1]))
         os.waitpid(between, 0)
         connection.sendall(os.read(answer, 8))
         for each in (*streams, answer, written, goes, go):
             os.close(each)
 
 
-def _become(streams, words, folder, environment, new_session):
+def _become(streams, words, folder, environment):
     """Run the program in this process, and return its exit status."""
-    if new_session:
-        os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
     before = sys.stdout, sys.stderr
+    below = _forked()
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
-    os.closerange(3, 4096)
+    _started[os.getpid()].keep_only()
+    subprocess.Popen = Popen  # for the programs that this one starts
     _open_streams(unbuffered=bool(environment.get("PYTHONUNBUFFERED")))
     sys.argv, sys.orig_argv = words, [sys.executable, *words]
     _forget_the_old_environment()
@@ -178,6 +224,9 @@ def _become(streams, words, folder, environment, new_session):
     for stream in (*before, sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
+    _started.pop(os.getpid()).stop()
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(below, 0)
     return status
 
 
@@ -192,6 +241,28 @@ def _end(status):
         signal.signal(-status, signal.SIG_DFL)
         os.kill(os.getpid(), -status)
     os._exit(status)
+
+
+def _forked():
+    """Fork a process that starts the programs of this one, and return its id."""
+    mine, theirs = socket.socketpair()
+    if not (pid := os.fork()):
+        mine.close()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for number in range(3):
+            os.dup2(nothing, number)
+        _close_all_but(theirs)
+        _answer(theirs)
+        os._exit(0)
+    theirs.close()
+    _started[os.getpid()] = _Warm(mine)
+    return pid
+
+
+def _close_all_but(connection):
+    os.closerange(3, connection.fileno())
+    os.closerange(connection.fileno() + 1, 4096)
 
 
 def _run(main, words):
@@ -216,7 +287,7 @@ def _status_of(program):
     except SystemExit as end:
         if end.code is None or isinstance(end.code, int):
             return (end.code or 0) & 0xFF
-        print(end.code, file=sys.stderr)
+        sys.stderr.write(f"{end.code}\n")
         return 1
     except BaseException as error:
         shown = error.__traceback__
@@ -229,9 +300,9 @@ def _status_of(program):
 
 def _open_streams(*, unbuffered):
     """Open the standard streams as an interpreter does at its start."""
-    sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", closefd=False)  # noqa: PTH123, SIM115
+    sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
     for number, name, errors in ((1, "stdout", "strict"), (2, "stderr", "backslashreplace")):
-        raw = open(number, "wb", 0 if unbuffered else -1, closefd=False)  # noqa: PTH123, SIM115
+        raw = open(number, "wb", 0 if unbuffered else -1, closefd=False)  # noqa: SIM115
         at_once = number == 2 or os.isatty(number)
         opened = io.TextIOWrapper(raw, "utf-8", errors, line_buffering=at_once, write_through=unbuffered)
         setattr(sys, name, opened)
@@ -249,6 +320,7 @@ def _forget_the_old_environment():
     context = importlib.import_module("prefect.context")
     context.GLOBAL_SETTINGS_CONTEXT = None  # or else the profiles would be those of the old home
     context.GLOBAL_SETTINGS_CONTEXT = context.root_settings_context()
+    importlib.import_module("prefect.logging.configuration").setup_logging(incremental=False)
 
 
 if __name__ == "__main__":
