@@ -171,6 +171,7 @@ def _tables_made() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pytest_plugin, "mkdtemp", with_tables)
         warm_processes.use(patch)
+        warm_programs.use_for_servers(patch)
         yield
 
 

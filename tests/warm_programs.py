@@ -55,6 +55,15 @@ class Popen(subprocess.Popen):
         self._close_pipe_fds(*(given[name] for name in _PIPES))
 
 
+class _Subprocess:
+    """The module `subprocess`, as Prefect uses it to start a server."""
+
+    Popen = Popen
+
+    def __getattr__(self, name):
+        return getattr(subprocess, name)
+
+
 def _forked_for(given):
     """Return the id of the process that a warm process has forked, or `None` if it is not one for that."""
     environment = os.environ if given["env"] is None else given["env"]
@@ -73,6 +82,12 @@ def use(patch):
     """Have warm processes run the programs that `subprocess` starts, until `patch` is undone."""
     if sys.platform == "linux":
         patch.setattr(subprocess, "Popen", Popen)
+
+
+def use_for_servers(patch):
+    """Have them run the servers that Prefect starts for tests, until `patch` is undone."""
+    if sys.platform == "linux":
+        patch.setattr(importlib.import_module("prefect.server.api.server"), "subprocess", _Subprocess())
 
 
 def spawn_instead(patch):
@@ -115,7 +130,7 @@ class _Warm:
 
     def stop(self):
         """End it."""
-        self._connection.shutdown(socket.SHUT_RDWR)  # whoever else has it open
+        self._connection.shutdown(socket.SHUT_RDWR)  # also where a child has it open
         self._connection.close()
 
     def keep_only(self):
@@ -173,7 +188,7 @@ def _serve(connection):
 
 
 def _answer(connection):
-    """Start programs until nobody is left to ask for one."""
+    """Start programs until the other end of the connection is closed."""
     while size := connection.recv(8, socket.MSG_WAITALL):
         _, streams, *_ = socket.recv_fds(connection, 1, 3)
         what = json.loads(connection.recv(int.from_bytes(size, "big"), socket.MSG_WAITALL))
