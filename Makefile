@@ -19,7 +19,7 @@ SHARED := -n $(WORKERS) --dist loadgroup
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test fast check docs bench timeouts splitting chunks breakers hedging outage alerts-pictures report-pictures prefect-pictures sinks rough storm remote kinds \
-	secrets everywhere flights-everywhere promotion-rates with-prefect prefect-3.8 lowest clean
+	secrets everywhere flights-everywhere promotion-rates with-prefect prefect-3.8 lowest mutation clean
 
 help:  ## This list.
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -120,6 +120,9 @@ DATA_LIBRARIES := numpy pandas polars polars-runtime-32 pyarrow
 lowest:  ## The tests of data, with the lowest numpy, pandas, polars and pyarrow that are allowed. Five minutes.
 	@$(MAKE) --no-print-directory .venv-lowest/.for-lowest VENV=.venv-lowest
 	.venv-lowest/bin/python -m pytest $(SHARED) tests/validation tests/chunks tests/quarantine tests/policies/test_validate*.py docs/data.md docs/quarantine.md
+
+mutation: $(FOR_DEV)  ## The mutants of the code that no test kills: FILES=resilient_tasks/policies/retry SAMPLE=200. At first, ten minutes more.
+	PYTHONPATH=. $(BIN)/python tests/benchmarks/mutation.py $(or $(FILES),resilient_tasks/policies) --sample $(or $(SAMPLE),200) $(OPTIONS)
 
 clean:
 	rm -rf .venv .venv-* out .coverage .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

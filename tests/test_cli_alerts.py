@@ -206,6 +206,12 @@ class TestMissingThings:
         code, said = run("outbox", "flush", "--module", "no_such_module")
         assert (code, "--module no_such_module cannot be imported" in said) == (2, True)
 
+    def test_a_module_that_exits_while_it_is_imported_is_an_error(self, run, tmp_path, monkeypatch):
+        (tmp_path / "exits_before_flushing.py").write_text("raise SystemExit(0)\n")
+        monkeypatch.syspath_prepend(tmp_path)
+        code, said = run("outbox", "flush", "--module", "exits_before_flushing")
+        assert (code, "--module exits_before_flushing cannot be imported: it exits" in said) == (2, True)
+
     def test_flush_takes_a_time_with_its_unit(self, run):
         assert run("outbox", "flush", "--within", "2s")[0] == 0
         assert run("outbox", "flush", "--within", "soon")[0] == 2

@@ -471,6 +471,14 @@ def test_a_module_that_cannot_be_imported_is_a_problem(doctor):
     assert "no_such_module_of_mine cannot be imported" in only(found, "modules")["text"]
 
 
+def test_a_module_that_exits_while_it_is_imported_is_a_problem(doctor, tmp_path, monkeypatch):
+    (tmp_path / "exits_before_the_checks.py").write_text("raise SystemExit(0)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    code, found = doctor("--module", "exits_before_the_checks")
+    assert code == 1
+    assert "exits_before_the_checks cannot be imported: it exits" in only(found, "modules")["text"]
+
+
 # Time limits.
 
 

@@ -1,12 +1,17 @@
 """`resilient-tasks explain`: what it finds, prints and answers."""
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from resilient_tasks.cli import main
+from resilient_tasks.explanation.remarks import CODES
+
+ROOT = Path(__file__).parents[1]
 
 SOURCE = """
 from resilient_tasks import Pipeline, Retry, Timeout, resilient
@@ -98,6 +103,57 @@ def test_json_and_drawings(run, folder):
     )
     assert (folder / "slow.svg").read_text(encoding="utf-8").startswith("<svg ")
     assert "┌────" in run("--draw", "things_to_explain:fetch")[1]
+
+
+@pytest.mark.parametrize("target", ["exits_to_explain", "exits_to_explain.py"])
+def test_a_script_that_exits_while_it_is_imported_is_refused(run, folder, target):
+    (folder / "exits_to_explain.py").write_text(f"{SOURCE}\nimport sys\nsys.exit(0)\n")
+    code, out, err = run("--check", target)
+    assert (code, out) == (2, "")
+    assert 'it exits (SystemExit: 0): put what a script does under if __name__ == "__main__"' in err
+
+
+@pytest.mark.parametrize(
+    ("given", "advice"),
+    [
+        ("deadline-shorter-then-attempt", "did you mean deadline-shorter-than-attempt?"),
+        ("D100", "the codes are "),
+        ("", "the codes are "),
+    ],
+)
+def test_a_code_that_no_remark_has_cannot_be_ignored(run, given, advice):
+    code, _, err = run("--check", "--ignore", given, "things_to_explain")
+    assert code == 2
+    assert f"--ignore {given}: no remark has this code; {advice}" in err
+
+
+def test_the_codes_are_those_of_the_rules_and_of_the_page():
+    rules = "".join((ROOT / f"resilient_tasks/explanation/rules_of_{each}.py").read_text() for each in ("code", "time"))
+    page = (ROOT / "docs/explain.md").read_text(encoding="utf-8").partition("| code |")[2].partition("\n\n")[0]
+    assert {*re.findall(r"`([a-z]+(?:-[a-z]+)+)`", page)} == {*CODES}
+    assert {*re.findall(r'yield \(?\s*"([a-z-]+)", ', rules)} <= {*CODES}
+
+
+def test_two_files_of_one_name_are_explained_each_with_its_own_neighbours(run, folder):
+    for name, seconds in {"a": 1, "b": 2}.items():
+        (folder / name).mkdir()
+        (folder / name / "neighbour_to_explain.py").write_text(f"SECONDS = {seconds}\n")
+        (folder / name / "things_to_explain.py").write_text(
+            "from resilient_tasks import resilient\nimport neighbour_to_explain\n"
+            "@resilient(timeout=neighbour_to_explain.SECONDS)\ndef fetch(): ...\n"
+        )
+    code, out, _ = run("a/things_to_explain.py", "b/things_to_explain.py:fetch", "a/things_to_explain.py")
+    assert code == 0
+    assert re.findall(r"timeout: (\d) s", out) == ["1", "2", "1"]
+    sys.modules.pop("neighbour_to_explain", None)
+
+
+def test_a_file_may_have_the_name_of_a_module_of_python(run, folder):
+    import queue
+
+    (folder / "queue.py").write_text(SOURCE)
+    assert run("queue.py:fetch")[0] == 0
+    assert sys.modules["queue"] is queue
 
 
 @pytest.mark.parametrize(

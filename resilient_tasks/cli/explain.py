@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import importlib
-import importlib.util
-import os
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from resilient_tasks.cli.importing import module_named, module_of
 from resilient_tasks.cli.printing import DONE, STILL_WAITING, Subparsers, UsageError, as_json, say
 from resilient_tasks.core.wording import number_of
 
@@ -49,6 +46,7 @@ def add_to(subparsers: Subparsers) -> None:
 def _run(options: argparse.Namespace) -> int:
     from resilient_tasks.explanation.explanation import Explanation  # noqa: PLC0415  # only if this command is run
 
+    _check_codes(options.ignore)
     found = [each for target in options.targets for each in _examined(target, options.workers)]
     if not found:
         raise UsageError(f"Nothing resilient is in {' '.join(options.targets)}: no task, flow, function or Pipeline.")
@@ -70,6 +68,17 @@ def _run(options: argparse.Namespace) -> int:
     if options.svg:
         Path(options.svg).write_text(Explanation.of(found[0]).svg(), encoding="utf-8")
     return STILL_WAITING if options.check and kept else DONE
+
+
+def _check_codes(given: Sequence[str]) -> None:
+    from resilient_tasks.core.parameters.words import meant_by  # noqa: PLC0415  # as above
+    from resilient_tasks.explanation.remarks import CODES  # noqa: PLC0415  # as above
+
+    for code in given:
+        if code not in CODES:
+            meant = " or ".join(meant_by(code, CODES))
+            advice = f"did you mean {meant}?" if meant else f"the codes are {', '.join(CODES)}."
+            raise UsageError(f"--ignore {code}: no remark has this code; {advice}")
 
 
 def _print(found: Sequence[Explanation], *, draw: bool) -> None:
@@ -141,32 +150,5 @@ def _resilient(module: ModuleType) -> Iterator[Any]:
 
 
 def _module(where: str) -> ModuleType:
-    """Import a module by its name or its file, as `python -m` and `python FILE` find it."""
     path = Path(where)
-    if where.endswith(".py") or path.is_file():
-        return _from_file(path)
-    sys.path.insert(0, os.getcwd())  # noqa: PTH109  # as `python -m` does
-    try:
-        return importlib.import_module(where)
-    except ModuleNotFoundError as error:
-        if error.name is not None and not f"{where}.".startswith(f"{error.name}."):
-            raise UsageError(f"{where} cannot be imported: {error}.") from error
-        raise UsageError(f"There is no module {where}: give module:name, or a file such as flows.py:name.") from error
-    except Exception as error:
-        raise UsageError(f"{where} cannot be imported: {type(error).__name__}: {error}.") from error
-
-
-def _from_file(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise UsageError(f"There is no file {path}.")
-    sys.path.insert(0, str(path.resolve().parent))  # as `python FILE` does
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise UsageError(f"{path} is not a file of Python.")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules.setdefault(path.stem, module)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise UsageError(f"{path} cannot be imported: {type(error).__name__}: {error}.") from error
-    return module
+    return module_of(path) if where.endswith(".py") or path.is_file() else module_named(where)

@@ -7,9 +7,7 @@ import dataclasses
 import json
 import os
 import re
-import sys
 from collections.abc import Iterable, Iterator
-from importlib import import_module
 from typing import NamedTuple
 
 from resilient_tasks.alerts import gate, registry
@@ -18,6 +16,7 @@ from resilient_tasks.alerts.incident import Incident
 from resilient_tasks.alerts.message import lasted
 from resilient_tasks.alerts.outbox import Outbox, incident_store
 from resilient_tasks.alerts.sender import flush
+from resilient_tasks.cli.importing import module_named
 from resilient_tasks.cli.printing import (
     DONE,
     STILL_WAITING,
@@ -151,12 +150,8 @@ def _as_json(waiting: _Waiting) -> dict[str, object]:
 
 
 def _flush(options: argparse.Namespace) -> int:
-    sys.path.insert(0, os.getcwd())  # noqa: PTH109  # as `python -m` does, to find flows in the current directory
     for module in options.module:
-        try:
-            import_module(module)
-        except ImportError as error:
-            raise UsageError(f"--module {module} cannot be imported: {error}.") from error
+        module_named(module, f"--module {module}")
     if gate.is_off():
         raise UsageError("RESILIENT_TASKS_CHANNELS turns channels off, so nothing can be sent.")
     outbox = open_outbox(options)

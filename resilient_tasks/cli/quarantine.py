@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
-import importlib
 import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from resilient_tasks.cli.importing import module_named
 from resilient_tasks.cli.printing import (
     DONE,
     STILL_WAITING,
@@ -145,10 +145,10 @@ def _imported(name: str) -> Any:
     module, _, attribute = name.partition(":")
     if not module or not attribute:
         raise UsageError(f"--schema is MODULE:NAME, such as flights.schemas:Flights; it is {name!r}.")
-    sys.path.insert(0, str(Path.cwd()))  # as `python -m` does: the command is run in the project
+    there = module_named(module, f"There is no schema {name}: {module}")
     try:
-        return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
+        return getattr(there, attribute)
+    except AttributeError as error:
         raise UsageError(f"There is no schema {name}: {error}.") from error
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields, replace
 from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, Unpack, overload
 
-from resilient_tasks import core, redaction
+from resilient_tasks import core, redaction, safely
 from resilient_tasks.core import wrappers
 from resilient_tasks.core.call import Work
 from resilient_tasks.core.errors import PolicyError
@@ -248,8 +248,8 @@ def replaced(plan: Plan, options: PolicyOptions) -> Plan:
 
 def plan_of(fn: object) -> Plan | None:
     """Return the plan of a decorated function, or None for anything else."""
-    plan = getattr(fn, "__resilient__", None)
-    return plan if isinstance(plan, Plan) and plan.owner is fn else None
+    plan = safely.attribute(fn, "__resilient__")
+    return plan if safely.is_a(plan, Plan) and plan.owner is fn else None
 
 
 def _warn_of_abandoned_attempts(plan: Plan) -> None:

@@ -123,16 +123,15 @@ def examined(subject: Subject, workers: str = "", seen: frozenset[int] = frozens
         seen: the ids of the flows around it.
     """
     seen |= {id(subject.thing)}
-    is_flow = subject.kind == "flow"
-    calls = Found() if subject.fn is None else found_in(subject.fn, in_words=is_flow)
-    if is_flow:
+    calls = Found() if subject.fn is None else found_in(subject.fn, in_words=subject.shows_calls)
+    if subject.kind == "flow":
         workers = workers or _workers_of(subject.thing)
     context = Context(subject, calls, workers, settings.current.store == "memory:")
     within = min(
         [subject.within, *(policy.seconds for policy in subject.of_slot("deadline") if hasattr(policy, "seconds"))]
     )
-    inner = [replace(each, within=within) for each in calls.subjects if is_flow and id(each.thing) not in seen]
-    parts = tuple(examined(each, workers, seen) for each in inner)
+    inner = [replace(each, within=within) for each in calls.subjects if id(each.thing) not in seen]
+    parts = tuple(examined(each, workers, seen) for each in inner) if subject.shows_calls else ()
     return Examined(context, tuple(remarks.remarks_on(subject, context)), parts)
 
 
@@ -158,7 +157,7 @@ def explain(what: object, *, workers: int | None = None) -> Explanation:
 
     Args:
         what: a function decorated by this library, one of its tasks or flows, any Prefect flow, or a `Pipeline`. Of a
-            flow, the resilient tasks are explained that its code names, also through functions of its module.
+            flow, the resilient tasks are explained that its code names, also through other functions of yours.
         workers: how many processes run it, if that is known: state in the memory of each is then remarked on.
 
     Raises:

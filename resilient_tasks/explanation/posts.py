@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dis
 import re
-import sys
-from collections.abc import Callable, Iterator
-from types import CodeType, ModuleType
+from collections.abc import Iterable, Iterator
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-from resilient_tasks.explanation.finding import codes_of, helpers_of, plain
+from resilient_tasks.explanation.references import codes_of, loads_method
 
 #: Methods that create something with each call, on any object.
 _CREATES = frozenset({"post", "patch", "send_message", "sendmail", "to_sql", "chat_postMessage"})
@@ -24,14 +23,9 @@ _MERGES = re.compile(r"\bON\s+(CONFLICT|DUPLICATE)\b", re.IGNORECASE)
 _KEY = re.compile(r"idempotency.?key", re.IGNORECASE)
 
 
-def posts_of(fn: Callable[..., Any]) -> list[str]:
-    """Return the calls of a function, and of its module's functions that it calls, that must not happen twice."""
-    function = plain(fn)
-    if function is None:
-        return []
-    found = [
-        call for each in (function, *helpers_of(function)) for code in codes_of(each) for call in _in_code(code, each)
-    ]
+def posts_of(functions: Iterable[FunctionType]) -> list[str]:
+    """Return the calls of these functions that must not happen twice."""
+    found = [call for each in functions for code in codes_of(each) for call in _in_code(code, each)]
     return [*dict.fromkeys(found)]
 
 
@@ -47,7 +41,7 @@ def _in_code(code: CodeType, fn: Any) -> Iterator[str]:
     before = ""
     for step in dis.get_instructions(code):
         name = step.argval if isinstance(step.argval, str) else ""
-        if name in _NAMES and (_is_call(step) or (step.opname == "LOAD_ATTR" and before in modules)):
+        if name in _NAMES and (loads_method(step) or (step.opname == "LOAD_ATTR" and before in modules)):
             yield from _method(name, before, inserts=inserts, sends=sends)
         elif name in _NAMES and step.opname == "LOAD_GLOBAL" and _creates(name, fn, sends=sends):
             yield f"{name}(...)"
@@ -75,10 +69,3 @@ def _creates(name: str, fn: Any, *, sends: bool) -> bool:
 def _constants(code: CodeType) -> Iterator[Any]:
     for constant in code.co_consts:
         yield from constant if isinstance(constant, tuple) else (constant,)
-
-
-def _is_call(step: dis.Instruction) -> bool:
-    """Whether an instruction loads a method in order to call it; a function of a module is loaded as an attribute."""
-    if step.opname == "LOAD_METHOD":
-        return True
-    return step.opname == "LOAD_ATTR" and sys.version_info >= (3, 12) and bool((step.arg or 0) & 1)

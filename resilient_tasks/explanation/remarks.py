@@ -10,6 +10,12 @@ from resilient_tasks.explanation.subjects import Context, Subject
 
 #: The rules, and the order of their remarks.
 RULES = (*rules_of_order.RULES, *rules_of_time.RULES, *rules_of_code.RULES)
+#: The codes that remarks can have.
+CODES = (
+    *rules_of_order.CODES,
+    *rules_of_time.CODES,
+    *rules_of_code.CODES,
+)
 
 
 @dataclass(frozen=True)

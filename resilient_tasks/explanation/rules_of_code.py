@@ -49,12 +49,12 @@ def fallback_cannot_take_call(subject: Subject, _: Context) -> Remarks:
             yield "fallback-cannot-take-call", sentence, instead or "Give it the parameters of the function"
 
 
-def repeats_a_post(subject: Subject, _: Context) -> Remarks:
+def repeats_a_post(subject: Subject, context: Context) -> Remarks:
     """Remark on a function that is done again although it creates something each time."""
     repeats = any(policy.repeats for policy in subject.policies) or subject.outer is not None
     if subject.fn is None or subject.idempotent is not False or not repeats or subject.kind == "flow":
         return
-    if found := posts_of(subject.fn):
+    if found := posts_of(context.calls.functions):
         yield (
             "retry-of-a-post",
             f"{subject.name} may run twice, and calls {joined(found)}: what it creates may be there twice",
@@ -91,6 +91,10 @@ def state_per_process(subject: Subject, context: Context) -> Remarks:
         )
 
 
+CODES = (
+    *("fallback-hides-bug", "retry-repeats-bug", "fallback-cannot-take-call", "retry-of-a-post", "timeout-cannot-stop"),
+    "state-per-process",
+)
 RULES = (
     fallback_hides_bug,
     retry_repeats_bug,

@@ -81,4 +81,5 @@ def _product(*attempts: float) -> str:
     return f"{numbers} attempts" + ("" if total == math.inf else f" are up to {total:g}")
 
 
+CODES = ("unusual-order", "nested-retries", *(f"{outer}-outside-{inner}" for outer, inner in _COSTS))
 RULES = (order, loops)

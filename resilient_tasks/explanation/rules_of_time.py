@@ -109,6 +109,10 @@ def endless(subject: Subject, context: Context) -> Remarks:
         )
 
 
+CODES = (
+    *("deadline-shorter-than-attempt", "no-time-for-another-attempt", "wait-longer-than-deadline"),
+    *("queue-longer-than-deadline", "hedge-never-starts", "slow-beyond-timeout", "retries-without-end"),
+)
 RULES = (attempt_in_deadline, waits_in_deadline, queue_in_deadline, hedge_in_timeout, slow_in_timeout, endless)
 
 

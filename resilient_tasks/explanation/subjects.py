@@ -58,6 +58,11 @@ class Subject:
         code = getattr(inspect.unwrap(self.fn), "__code__", None) if self.fn is not None else None
         return "" if code is None else f"{code.co_filename}:{code.co_firstlineno}"
 
+    @property
+    def shows_calls(self) -> bool:
+        """Whether it is explained with what it calls: a flow, or a task of Prefect's own."""
+        return self.kind == "flow" or (self.kind == "task" and self.plan is None)
+
     def of_slot(self, *slots: str) -> list[Any]:
         """Return the policies in these slots."""
         return [policy for policy in self.policies if policy.slot in slots]
@@ -87,18 +92,27 @@ class Context:
 
 def subject_of(what: Any) -> Subject | None:
     """Return what is explained; None if `what` cannot be."""
-    if isinstance(what, Pipeline):
+    if safely.is_a(what, Pipeline):
         return Subject("pipeline", "", what.policies, thing=what)
-    plan = plan_of(what) or plan_of(getattr(what, "fn", None)) or getattr(what, "plan", None)
+    fn = safely.attribute(what, "fn")
+    plan = plan_of(what) or plan_of(fn) or safely.attribute(what, "plan")
     kind = _kind_of_prefect(what)
-    if isinstance(plan, Plan):
+    if safely.is_a(plan, Plan):
         outer = _outer_loop(what) if kind != "function" else None
         policies = plan.pipeline.policies
         return Subject(kind, plan.operation, policies, plan.fn, plan.idempotent, plan.is_async, outer, what, plan)
-    fn = getattr(what, "fn", None)
-    if kind == "flow" and callable(fn):  # Prefect's own, with resilient tasks in it
-        return Subject(kind, operation_of(fn), (), fn, None, callables.is_async(fn), _outer_loop(what), what)
-    return None
+    return _of_prefects_own(what, kind, fn) if kind == "flow" else None
+
+
+def of_prefects_own_task(what: Any) -> Subject | None:
+    """Return a task of Prefect's own without policies, which may call resilient functions; None for anything else."""
+    return _of_prefects_own(what, "task", safely.attribute(what, "fn")) if _kind_of_prefect(what) == "task" else None
+
+
+def _of_prefects_own(what: Any, kind: SubjectKind, fn: Any) -> Subject | None:
+    if not callable(fn):
+        return None
+    return Subject(kind, operation_of(fn), (), fn, None, callables.is_async(fn), _outer_loop(what), what)
 
 
 def _kind_of_prefect(what: object) -> SubjectKind:

@@ -112,6 +112,26 @@ def test_probes_that_were_set_are_let_through(service, clock):
     assert CircuitBreaker("api").status().state == "closed"
 
 
+def test_fewer_probes_than_have_passed_leave_one_more(service, clock):
+    fetch = service(breaker=CircuitBreaker("api", failures=1, probes=3))
+    errors(fetch, DOWN)
+    clock.advance(30)
+    assert errors(fetch, "a", "b") == [NONE] * 2
+    CircuitBreaker("api").set_numbers(probes=1)
+    assert errors(fetch, "c") == [NONE]
+    assert CircuitBreaker("api").status().state == "closed"
+
+
+def test_a_breaker_that_wants_fewer_probes_than_another_let_through_makes_one(service, clock):
+    cautious = service(breaker=CircuitBreaker("api", failures=1, probes=3))
+    other = service(breaker=CircuitBreaker("api", failures=1))
+    errors(cautious, DOWN)
+    clock.advance(30)
+    assert errors(cautious, "a") == [NONE]
+    assert errors(other, "b") == [NONE]
+    assert CircuitBreaker("api").status().state == "closed"
+
+
 def test_reset_returns_to_the_codes_numbers(service):
     fetch = service(breaker=CircuitBreaker("api", failures=3))
     breaker = CircuitBreaker("api")

@@ -51,6 +51,20 @@ def test_a_share_of_the_calls_may_be_retried(drive, service):
     assert service.calls == 20 + 12  # a tenth of the 120 calls, those that fail included
 
 
+@pytest.mark.usefixtures("each_call")
+def test_an_interrupted_call_is_a_call_of_which_a_share_may_be_retried(drive):
+    answers = [KeyboardInterrupt(), ConnectionError(), ConnectionError()]
+
+    def fetch():
+        if answers:
+            raise answers.pop(0)
+
+    call = drive(fetch, retry=Retry(attempts=3, wait=1, budget=RetryBudget("api", share=1, floor=0, per=60)))
+    with pytest.raises(KeyboardInterrupt):
+        call()
+    assert call() is None  # two retries of two calls
+
+
 def test_first_attempts_continue_when_it_is_used_up(drive, service):
     call = retrying(drive, service, RetryBudget("api", share=0, floor=0))
     for _ in range(50):

@@ -29,7 +29,7 @@ def of_a_helper(month):
 
 
 @resilient_task(timeout=6)
-def too_deep(month):
+def of_a_deeper_helper(month):
     return month
 
 
@@ -59,7 +59,7 @@ def helper(month):
 
 
 def further(month):
-    return too_deep(month)
+    return of_a_deeper_helper(month)
 
 
 @resilient_flow
@@ -84,15 +84,14 @@ def report(load):
 def test_the_tasks_of_a_flow_are_found_in_its_code_its_helpers_and_what_it_names():
     found = explain(report)
     assert [part.name for part in found.parts] == [
-        *("fetch", "natively", "in_a_dict", "Client.read", "inner", "of_a_helper"),
+        *("fetch", "natively", "in_a_dict", "Client.read", "inner", "of_a_helper", "of_a_deeper_helper"),
     ]
-    assert [part.name for part in found.parts[-2].parts] == ["plain"]
+    assert [part.name for part in found.parts[-3].parts] == ["plain"]
     assert "\ntask fetch\n  1. retry: 3 attempts" in found
 
 
 def test_what_cannot_be_followed_is_named():
     assert set(explain(report).not_found) == {
-        "further, which helper calls: helpers are followed one level",
         "load, which is a parameter",
         "what getattr(...) returns",
         "the options that natively is given inside the flow (with_options)",

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Iterator, Sequence
-from importlib import import_module, metadata
+from importlib import metadata
 from typing import Any
 
 from resilient_tasks.alerts import gate, registry
 from resilient_tasks.cli.checks.finding import Check, Finding, ok, problem, skipped, warning
 from resilient_tasks.cli.checks.stores import skew
+from resilient_tasks.cli.importing import module_named
+from resilient_tasks.cli.printing import UsageError
 from resilient_tasks.core import policy_file
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.failures import describe
@@ -23,12 +24,11 @@ IMPORTING = 30.0
 
 def modules(names: Sequence[str]) -> Iterator[Finding]:
     """Import the modules whose decorators name the channels."""
-    sys.path.insert(0, os.getcwd())  # noqa: PTH109  # as `python -m` does
     for name in names:
         try:
-            import_module(name)
-        except Exception as error:
-            yield problem(f"{name} cannot be imported: {describe(error)}", "correct --module, or the module")
+            module_named(name, name)
+        except UsageError as error:
+            yield problem(str(error).removesuffix("."), "correct --module, or the module")
         else:
             yield ok(f"{name} can be imported")
 

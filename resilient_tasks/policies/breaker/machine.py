@@ -251,7 +251,8 @@ class Circuit:
             half_open = self._changed("half_open", now, f"open for {self.open_for:g} s")
             return half_open.admit(rules, now, probe)
         running = {name: ends for name, ends in self.probes.items() if ends > now}
-        if len(running) + self.passed >= self.in_force(rules).probes:
+        # One that succeeds has to follow, even if as many passed before as these rules want: only that closes it.
+        if running and len(running) + self.passed >= self.in_force(rules).probes:
             return self, Refusal("half_open", None)
         # A probe whose worker died counts as lost after `open_for`.
         running[probe] = now + self.open_for

@@ -99,6 +99,11 @@ class RetryBudget(keys.Keyed):
         """Count a call."""
         self._state().record_call(self._limit)
 
+    def pay_in_interrupted(self, error: BaseException | None) -> None:
+        """Count a call that was cancelled or interrupted; one that failed is counted when it enters the pipeline."""
+        if error is not None and not issubclass(type(error), Exception):
+            self.pay_in()
+
     def why_not(self) -> str | None:
         """Take one retry from the budget, or return why none is left."""
         grant = self._state().try_acquire(self._limit)
@@ -174,7 +179,9 @@ class Retry(Policy):
         object.__setattr__(self, "_needs_tenacity", needs)
         has_budget = self.budget is not None and not self.budget.is_keyed
         only_counts = has_budget and self.on_result is None and self.stop is None
-        permit = Permit(succeeded=self.budget.pay_in) if only_counts and self.budget else None
+        permit = None
+        if only_counts and self.budget:
+            permit = Permit(succeeded=self.budget.pay_in, ended=self.budget.pay_in_interrupted)
         object.__setattr__(self, "_permit", permit)
 
     @property
