@@ -1,7 +1,7 @@
 """Shares the suite between workers: `make test` runs it in two, and `pytest` alone in one process, as it is written.
 
 A file stays in one piece, for its tests share what is slow to start, and so does a page, whose blocks build on each
-other. A process starts one Prefect server: the files that use it make two groups, so that a second worker has its half.
+other. A process starts one Prefect server: the files that use it make four groups, so that each worker has its part.
 """
 
 import functools
@@ -27,9 +27,30 @@ sys.path.insert(0, str(ROOT / "tests"))
 import left_over  # noqa: E402  # needs that path
 import prefect_database  # noqa: E402  # as above
 import warm_processes  # noqa: E402  # as above
+import warm_programs  # noqa: E402  # as above
 
 #: What a file that uses Prefect's server says.
 SERVED = re.compile(r"\bresilient_prefect\b|^@(resilient_)?flow\b|^(from|import) prefect\b", re.MULTILINE)
+#: The folders and files whose programs are forked from a warm process: they import Prefect, or pandas.
+WARM = re.compile(
+    r"tests/(tutorial|operations|examples|with_prefect)/|tests/(test_pytest_plugin|test_readme_example|test_way_back"
+    r"|quarantine/test_quarantine_safety|policies/test_validate_crossing|chunks/test_chunks_killed)\.py"
+)
+#: What takes 20 s and more, the longest first. Most of that is waiting.
+LONGEST = (
+    "prefect 0",
+    "prefect 1",
+    "tests/operations/test_storage_to_schedule.py",
+    "tests/tutorial/test_tutorial.py",
+    "prefect 2",
+    "prefect 3",
+    "tests/operations/test_far_away.py",
+    "tests/explanation/test_worst_case.py",
+    "tests/operations/test_commands.py",
+    "tests/quarantine/test_quarantine_safety.py",
+    "tests/operations/test_containers.py",
+    "tests/state/test_keys_on_every_store.py",
+)
 END = "-----END CERTIFICATE-----\n"
 #: Bytes that have to be free where files are kept in memory.
 ROOMY = 4 << 30
@@ -128,6 +149,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items.sort(key=lambda item: _turn(item.nodeid.partition("::")[0]))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _programs_warm(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Have the programs that such a file starts forked from a process that has imported what they need."""
+    with pytest.MonkeyPatch.context() as patch:
+        if WARM.match(request.node.nodeid):
+            warm_programs.use(patch)
+        yield
+
+
 @pytest.fixture(scope="session")
 def _tables_made() -> Iterator[None]:
     """Have the server of `resilient_prefect` find the tables of its database made."""
@@ -141,6 +171,7 @@ def _tables_made() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pytest_plugin, "mkdtemp", with_tables)
         warm_processes.use(patch)
+        warm_programs.use_for_servers(patch)
         yield
 
 
@@ -176,10 +207,10 @@ def _is_slow(file: str) -> bool:
 @functools.cache
 def _group(file: str) -> str:
     """Return the name of the group to which the tests of a file belong."""
-    return f"prefect {zlib.crc32(file.encode()) % 2}" if SERVED.search(_text(file)) else file
+    return f"prefect {zlib.crc32(file.encode()) % 4}" if SERVED.search(_text(file)) else file
 
 
-def _turn(file: str) -> tuple[bool, bool, str]:
-    """Order files: Prefect's groups, then what is slow, so that no worker is left alone with that at the end."""
+def _turn(file: str) -> tuple[int, bool, str]:
+    """Order files: the longest, then what is slow, so that no worker is left alone with that at the end."""
     group = _group(file)
-    return group == file, not _is_slow(file), group
+    return LONGEST.index(group) if group in LONGEST else len(LONGEST), not _is_slow(file), group

@@ -40,9 +40,9 @@ def children_of(pid):
 
 
 @pytest.fixture
-def ran(commands, tmp_path):
+def ran(run_script, tmp_path):
     """`ran(script, argument, ...)` gives the exit status and all that was printed."""
-    return lambda *words: commands.run(list(map(str, words)), dict(os.environ), tmp_path)
+    return lambda *words: run_script(words, os.environ, tmp_path)
 
 
 def still_there(pids):

@@ -10,7 +10,7 @@ NAMES = sorted(path.name for path in EXAMPLES.glob("*.py"))
 
 
 @pytest.fixture
-def ended(commands, tmp_path):
+def ended(run_script, tmp_path):
     """`ended(name, argument, ..., VARIABLE=value)` runs an example in a folder where another run has left data."""
 
     def run(name, *arguments, **environment):
@@ -18,7 +18,7 @@ def ended(commands, tmp_path):
         left.mkdir(parents=True)
         (left / "rows").write_text("of last night")
         own = {"HOME": str(tmp_path), "PREFECT_HOME": str(tmp_path / "prefect")}
-        status, printed = commands.run([EXAMPLES / name, *arguments], os.environ | own | environment, tmp_path)
+        status, printed = run_script([EXAMPLES / name, *arguments], os.environ | own | environment, tmp_path)
         assert (left / "rows").read_text() == "of last night", "it emptied the folder"
         return status, printed
 

@@ -6,9 +6,8 @@ import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from forked_commands import Commands
 from operations_page import PAGE, shown_in
-from running import Running, eventually, run
+from running import Running, eventually, run, words_of
 
 _ALIKE = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 _FILE = re.compile(r"^```(?:py|yaml|json|text)\n(?:# (?P<name>[\w.-]+)\n)(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -41,9 +40,6 @@ class Reader:
     known: dict[str, str] = field(default_factory=dict)
     staying: dict[str, Running] = field(default_factory=dict)
     printed: dict[str, str] = field(default_factory=dict)
-
-    def __post_init__(self):
-        self.commands = Commands(self.env)
 
     def write(self, section, **instead):
         """Write the files of a section, with some texts replaced by others."""
@@ -80,15 +76,11 @@ class Reader:
         want = "\n".join(shown.output).strip()
         if stays:
             self.staying[command] = Running(
-                ["bash", "-c", f"exec {command}"], dict(self.env), self.folder, f"staying-{len(self.staying)}"
+                words_of(command), dict(self.env), self.folder, f"staying-{len(self.staying)}"
             )
             eventually(lambda: is_alike(want, self.staying[command].output.read_text()))
             return
-        if self.commands.can_run(command):
-            status, got = self.commands.run(command, self.env, self.folder)
-            assert status == 0, f"{command} ended with {status}:\n{got}"
-        else:
-            got = run(["bash", "-c", command], self.env, self.folder)
+        got = run(words_of(command), self.env, self.folder)
         self.printed[command] = got
         assert is_alike(want, got), f"$ {command}\n{got}\n--- and the page shows:\n{want}"
 

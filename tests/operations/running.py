@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -85,7 +86,7 @@ class Running:
         with self.output.open("a") as output:
             self.process = subprocess.Popen(
                 self.command,
-                env=self.env,
+                env={**self.env, "PWD": str(self.folder)},  # as of a shell there
                 cwd=self.folder,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -188,7 +189,7 @@ def run(command, env, folder, within=120, status=0):
     done = subprocess.run(  # what the page shows
         command,
         shell=isinstance(command, str),
-        env=env,
+        env={**env, "PWD": str(folder)},  # as of a shell there
         cwd=folder,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -199,6 +200,18 @@ def run(command, env, folder, within=120, status=0):
     )
     assert status is None or done.returncode == status, f"{command} ended with {done.returncode}:\n{done.stdout}"
     return done.stdout
+
+
+#: What a shell does, unless it is quoted.
+_QUOTED = re.compile(r"\"[^\"$`]*\"|'[^']*'")
+_OF_A_SHELL = re.compile(r"[|&;<>$`*~]|^\w+=")
+
+
+def words_of(command):
+    """Return the words of a command that is typed into a shell: those of bash itself where it is one for a shell."""
+    if _OF_A_SHELL.search(_QUOTED.sub("", command)):
+        return ["bash", "-c", command]
+    return shlex.split(command)
 
 
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")

@@ -9,9 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from forked_commands import Commands
 from operations_page import PAGE, agrees, file_in, shown_in
-from running import answers, environment, eventually, free_port, masked, path_with, run
+from running import answers, environment, eventually, free_port, masked, path_with, run, words_of
 
 ROOT = Path(__file__).parents[2]
 UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -29,7 +28,6 @@ class Terminal:
             "RESILIENT_TASKS_HOME": folder / "kept",
         }
         self.env = environment(folder / "home", PYTHONPATH=path_with(ROOT), **kept)
-        self.commands = Commands(self.env)
         self.differing = {}
 
     def type(self, section, first="", until=""):
@@ -47,10 +45,7 @@ class Terminal:
         ids = {"<id of the run>": self.run_id, "<id of the schedule>": self.schedule_id}
         for its, ours in {"4200": self.port, **ids}.items():
             command = command.replace(its, ours)
-        if self.commands.can_run(command):
-            _, printed = self.commands.run(command, self.env, self.folder)
-        else:
-            printed = run(command, self.env, self.folder, within=300, status=None)
+        printed = run(words_of(command), self.env, self.folder, within=300, status=None)
         if command.startswith("prefect deployment run"):
             self.run_id = UUID.search(printed)[0]
         if command.startswith("prefect deployment schedule ls"):
@@ -74,7 +69,6 @@ def typed(tmp_path_factory):
         terminal.type("Reset")
         terminal.type("The server and its UI", first="prefect profile create")
     finally:
-        terminal.commands.stop()
         run("prefect server stop", terminal.env, terminal.folder, status=None)
     return terminal
 

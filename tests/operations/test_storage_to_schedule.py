@@ -30,7 +30,6 @@ def reader(prefect_server, s3, tmp_path_factory):
         yield one
     finally:
         one.stop()
-        one.commands.stop()
 
 
 @pytest.fixture(scope="module")
