@@ -1,0 +1,224 @@
+"""A rehearsal: the run without faults, the runs under faults, and the smallest faults behind each bad verdict."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from resilient_tasks.explanation.explanation import explain
+from resilient_tasks.explanation.subjects import subject_of
+from resilient_tasks.rehearsal.faults import FAMILIES, Plan, families, plan, tokens_of
+from resilient_tasks.rehearsal.judge import Judged, Ran, Verdict, judge, unstable
+from resilient_tasks.rehearsal.planning import plans
+from resilient_tasks.rehearsal.runs import Runs
+from resilient_tasks.rehearsal.shrinking import smallest
+
+#: No task is expected to need more attempts than this within one run.
+_MOST_ATTEMPTS = 20
+_LONGEST_WAITS = 120.0
+
+
+class CannotRehearseError(Exception):
+    """The flow cannot be rehearsed; the message says why, and what to do."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One run under faults.
+
+    Attributes:
+        faults: that were injected.
+        judged: the verdict.
+        seconds: how long it took.
+    """
+
+    faults: Plan
+    judged: Judged
+    seconds: float
+
+    @property
+    def cause(self) -> tuple[Verdict, frozenset[tuple[str, str]]]:
+        """The verdict, and which families of faults in which tasks led to it."""
+        return self.judged.verdict, frozenset((fault.task, fault.family) for fault in self.faults)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain data for JSON."""
+        return {
+            "faults": [fault.token for fault in self.faults],
+            "verdict": self.judged.verdict.value,
+            "why": self.judged.why,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+@dataclass
+class Rehearsal:
+    """What came of a rehearsal.
+
+    Attributes:
+        name: of the flow.
+        seed: of the plans.
+        tasks: that the flow calls, in order.
+        results: of the planned runs, in order.
+        smallest: of each different failure, the smallest faults that cause it.
+        ignored: what is not compared, as two runs without faults differ in it.
+        clean_seconds: of the run without faults.
+        was_stopped: whether it was interrupted before its last run.
+    """
+
+    name: str
+    seed: int
+    tasks: tuple[str, ...]
+    results: list[Result] = field(default_factory=list)
+    smallest: list[Result] = field(default_factory=list)
+    ignored: tuple[str, ...] = ()
+    clean_seconds: float = 0.0
+    was_stopped: bool = False
+
+    @property
+    def passed(self) -> bool:
+        """Whether no run failed silently, hung or acted twice."""
+        return not any(result.judged.verdict.is_bad for result in self.results)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain data for JSON."""
+        return {
+            "flow": self.name,
+            "seed": self.seed,
+            "tasks": [*self.tasks],
+            "passed": self.passed,
+            "ignored": [*self.ignored],
+            "clean_seconds": round(self.clean_seconds, 3),
+            "stopped": self.was_stopped,
+            "smallest": [result.as_dict() for result in self.smallest],
+            "runs": [result.as_dict() for result in self.results],
+        }
+
+
+def rehearse(
+    flow: Callable[..., Any],
+    *,
+    runs: int = 50,
+    seed: int = 7,
+    faults: Iterable[str] = tuple(FAMILIES),
+    replay: Plan = (),
+    parameters: Mapping[str, Any] | None = None,
+    folder: Path | None = None,
+    ignore: Sequence[str] = (),
+    in_memory: bool = True,
+    patience: float | None = None,
+    progress: Callable[[Rehearsal, int], object] = lambda rehearsal, planned: None,  # noqa: ARG005  # says nothing
+) -> Rehearsal:
+    """Run a flow under faults, each run in a forked child process, and judge each.
+
+    The flow is really run, twice without faults and then once a plan: whatever it does outside of its working folder,
+    such as calling services, it does each time. Messages are not sent.
+
+    Args:
+        flow: a Prefect flow, or a function that calls tasks.
+        runs: how many plans to run at most; finding the smallest faults takes further runs.
+        seed: of the plans.
+        faults: families of faults, see `FAMILIES`.
+        replay: run these faults, and nothing else.
+        parameters: of the flow.
+        folder: each run works in a copy of it; default: an empty folder.
+        ignore: patterns of paths that are not compared, such as `result['at']`.
+        in_memory: whether runs use a Prefect API in memory; else the one in the settings.
+        patience: seconds after which a run is hung; default: it follows from the run without faults.
+        progress: called after each run, with the number of planned runs.
+
+    Raises:
+        CannotRehearseError: the flow fails without faults, calls no task, or the system cannot fork.
+        ValueError: an argument is out of range.
+    """
+    chosen = families(faults)
+    if runs < 1:
+        raise ValueError(f"runs is a number from 1 up, not {runs!r}")
+    if not hasattr(os, "fork"):
+        raise CannotRehearseError(
+            "A rehearsal forks a process for each run, which this system cannot: use Linux or macOS."
+        )
+    runner = Runs(flow, parameters or {}, folder, in_memory=in_memory, patience=patience)
+    clean, again = _clean(runner), _clean(runner)
+    runner.settle(again, *_needed(flow))
+    ignored = unstable(clean, again, ignore)
+    calls = _numbered(clean.calls)
+    tasks = tuple(dict.fromkeys(task for task, _ in calls))
+    if not tasks:
+        raise CannotRehearseError(
+            "The flow calls no task, and faults are injected into tasks: there is none to inject."
+        )
+    found = Rehearsal(_name(flow), seed, tasks, ignored=tuple(sorted(ignored)), clean_seconds=again.seconds)
+    planned = [replay] if replay else plans(calls, chosen, runs, seed)
+    known: dict[Plan, Judged] = {}
+
+    def result_of(faults: Plan) -> Judged:
+        if faults not in known:
+            known[faults] = judge(clean, runner.run(faults), ignored)
+        return known[faults]
+
+    try:
+        for each in planned:
+            ran = runner.run(each)
+            known[each] = judge(clean, ran, ignored)
+            found.results.append(Result(each, known[each], ran.seconds))
+            if known[each].verdict.is_bad:
+                _shrink(found, each, known[each].verdict, result_of)
+            progress(found, len(planned))
+    except KeyboardInterrupt:
+        found.was_stopped = True
+    return found
+
+
+def _clean(runner: Runs) -> Ran:
+    ran = runner.clean()
+    if ran.ending != "returned":
+        what = ran.error or f"it was {ran.ending}"
+        server = " Run it with --prefect server." if "needs a real server" in ran.error + ran.output else ""
+        raise CannotRehearseError(
+            f"The flow fails without faults: {what}.{server} Its output ended with:\n{ran.output.strip()}"
+        )
+    return ran
+
+
+def _shrink(found: Rehearsal, faults: Plan, verdict: Verdict, result_of: Callable[[Plan], Judged]) -> None:
+    part = smallest(faults, lambda other: result_of(plan(other)).verdict is verdict)
+    result = Result(part, result_of(part), 0.0)
+    if all(result.cause != other.cause for other in found.smallest):
+        found.smallest.append(result)
+
+
+def _numbered(calls: Iterable[tuple[str, str]]) -> list[tuple[str, int]]:
+    counts: dict[str, int] = {}
+    numbered = []
+    for task, _ in calls:
+        counts[task] = counts.get(task, 0) + 1
+        numbered.append((task, counts[task]))
+    return numbered
+
+
+def _needed(flow: Callable[..., Any]) -> tuple[int, float]:
+    """Return the most attempts of a task, and the seconds that Prefect itself may wait, by `explain`."""
+    if subject_of(flow) is None:
+        return _MOST_ATTEMPTS, 0.0
+    attempts, waits = 1.0, 0.0
+    for part in explain(flow).all():
+        attempts = max(attempts, part.worst_case.attempts)
+        subject = subject_of(part.thing)
+        if subject is not None and subject.outer is not None:
+            each = itertools.islice(subject.outer.waits.each(), subject.outer.attempts - 1)
+            waits += sum(most for _, most in each)
+    return int(min(attempts, _MOST_ATTEMPTS)), min(waits, _LONGEST_WAITS)
+
+
+def _name(flow: object) -> str:
+    return str(getattr(flow, "name", None) or getattr(flow, "__name__", "flow"))
+
+
+def command_of(target: str, result: Result, options: str = "") -> str:
+    """Return the command that runs the faults of a result again."""
+    return f"resilient-tasks rehearse {target}{options} --replay '{tokens_of(result.faults)}'"
