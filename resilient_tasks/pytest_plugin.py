@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from resilient_tasks.rehearsal.results import Rehearsal
     from resilient_tasks.testing.bucket import FaultyBucket
     from resilient_tasks.testing.clock import VirtualClock
     from resilient_tasks.testing.events import RecordedEvents
@@ -174,6 +175,17 @@ def resilient_prefect_memory() -> Iterator[PrefectApi]:
 
     with prefect_in_memory() as api:
         yield api
+
+
+@pytest.fixture
+def resilient_rehearse() -> Callable[..., Rehearsal]:
+    """A function that runs a flow under faults, and fails if a run failed silently, hung or acted twice.
+
+    `resilient_rehearse(flow, runs=20, seed=7)`. See `resilient_tasks.rehearsal.asserting.assert_rehearsed`.
+    """
+    from resilient_tasks.rehearsal.asserting import assert_rehearsed  # noqa: PLC0415  # Prefect takes seconds to import
+
+    return assert_rehearsed
 
 
 @contextmanager

@@ -60,6 +60,15 @@ def settings_for_tests(more: Mapping[Any, Any] = MappingProxyType({})) -> Iterat
             yield
 
 
+@contextmanager
+def temporary_server() -> Iterator[None]:
+    """Have flows and tasks run against a temporary Prefect server with an empty database during the block."""
+    from prefect.testing import utilities  # noqa: PLC0415  # seconds to import, and few need it
+
+    with utilities.prefect_test_harness(server_startup_timeout=_PATIENCE), settings_for_tests():
+        yield
+
+
 class Replace(Protocol):
     """Returns what is called in place of a task's function in one task run."""
 

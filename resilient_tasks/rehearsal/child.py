@@ -42,8 +42,8 @@ class Setting:
         flow: the flow, a Prefect flow or any function that runs tasks.
         parameters: with which it is called.
         in_memory: whether each run has a Prefect API of its own in memory; else the API in use.
-        slow_seconds: how long an attempt of a task may take before it counts as slow, by the task; for limits of others,
-            such as a flow's, by an empty name.
+        slow_seconds: how long an attempt of a task may take before it counts as slow, by the task; by an empty name,
+            the same for other limits, such as a flow's.
     """
 
     flow: Callable[..., Any]

@@ -122,10 +122,11 @@ class Stage:
 
 def injected(fn: Callable[..., Any], attempt: Attempt, *, is_async: bool) -> Callable[..., Any]:
     """Return `fn` with the faults of a call in it, and the call as `rehearsed`."""
-    inside = _async(fn, attempt) if is_async else _sync(fn, attempt)
+    inside: Any = _async(fn, attempt) if is_async else _sync(fn, attempt)
     functools.update_wrapper(inside, fn)
-    inside.rehearsed = attempt  # type: ignore[attr-defined]
-    return inside
+    inside.rehearsed = attempt
+    replacement: Callable[..., Any] = inside
+    return replacement
 
 
 def _sync(fn: Callable[..., Any], attempt: Attempt) -> Callable[..., Any]:

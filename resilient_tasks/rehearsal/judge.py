@@ -99,6 +99,10 @@ def judge(clean: Ran, run: Ran, ignored: frozenset[str] = frozenset()) -> Judged
         return Judged(Verdict.TWICE, "; ".join(repeated[:3]))
     if run.ending != "returned":
         return Judged(Verdict.LOUD, run.error or run.ending)
+    return _completed(clean, run, ignored)
+
+
+def _completed(clean: Ran, run: Ran, ignored: frozenset[str]) -> Judged:
     differences = _differences(clean, run, ignored)
     if not differences:
         return Judged(Verdict.RECOVERED)

@@ -35,14 +35,21 @@ def mutated(value: Any, kind: str, validate: Any = None) -> Any:
 def is_refused(value: Any, validate: Any) -> bool:
     """Whether a policy of validation finds anything wrong with a result."""
     strict = dataclasses.replace(
-        validate, on_invalid="raise", on_schema_error="raise", input=None, drift=None, quarantine=None, batch=None
+        validate,
+        input=None,
+        on_invalid="raise",
+        on_schema_error="raise",
+        max_invalid=None,
+        quarantine=None,
+        batch=None,
+        drift=None,
     )
 
     def check() -> Any:
         return value
 
     check.__qualname__ = check.__name__ = CHECK
-    return isinstance(Pipeline(dataclasses.replace(strict, max_invalid=0)).outcome(check), Failed)
+    return isinstance(Pipeline(strict).outcome(check), Failed)
 
 
 def _candidates(value: Any, kind: str) -> Iterator[Any]:
@@ -149,7 +156,7 @@ class _Pandas:
         return self._frame.iloc[numbers]
 
     def with_null(self, column: Any) -> Iterator[Any]:
-        yield from self._with(column, lambda series: series.mask(self._first()))
+        yield from self._with(column, _begun_with(None))
 
     def as_text(self, column: Any) -> Iterator[Any]:
         yield from self._with(column, lambda series: series.astype(str) + " ?")
@@ -157,13 +164,10 @@ class _Pandas:
     def out_of_range(self, column: Any) -> Iterator[Any]:
         if getattr(self._frame[column].dtype, "kind", "") in "iuf":
             for value in (_HUGE, -_HUGE):
-                yield from self._with(column, lambda series, value=value: series.mask(self._first(), value))
+                yield from self._with(column, _begun_with(value))
 
     def without(self, column: Any) -> Iterator[Any]:
         yield self._frame.drop(columns=[column])
-
-    def _first(self) -> list[bool]:
-        return [number == 0 for number in range(len(self._frame))]
 
     def _with(self, column: Any, change: Callable[[Any], Any]) -> Iterator[Any]:
         if len(self._frame):
@@ -173,6 +177,11 @@ class _Pandas:
         copied = self._frame.copy()
         copied[column] = change(copied[column])
         return copied
+
+
+def _begun_with(value: Any) -> Callable[[Any], Any]:
+    """Return what puts a value in place of the first of a pandas series, which may change its dtype."""
+    return lambda series: type(series)([value, *series.to_list()[1:]], index=series.index, name=series.name)
 
 
 class _Polars:

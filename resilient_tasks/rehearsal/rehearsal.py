@@ -5,15 +5,15 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from resilient_tasks.explanation.explanation import explain
 from resilient_tasks.explanation.subjects import subject_of
-from resilient_tasks.rehearsal.faults import FAMILIES, Plan, families, plan, tokens_of
+from resilient_tasks.rehearsal.faults import FAMILIES, Plan, families, plan
 from resilient_tasks.rehearsal.judge import Judged, Ran, Verdict, judge, unstable
 from resilient_tasks.rehearsal.planning import plans
+from resilient_tasks.rehearsal.results import Rehearsal, Result
 from resilient_tasks.rehearsal.runs import Runs
 from resilient_tasks.rehearsal.shrinking import smallest
 
@@ -24,79 +24,6 @@ _LONGEST_WAITS = 120.0
 
 class CannotRehearseError(Exception):
     """The flow cannot be rehearsed; the message says why, and what to do."""
-
-
-@dataclass(frozen=True)
-class Result:
-    """One run under faults.
-
-    Attributes:
-        faults: that were injected.
-        judged: the verdict.
-        seconds: how long it took.
-    """
-
-    faults: Plan
-    judged: Judged
-    seconds: float
-
-    @property
-    def cause(self) -> tuple[Verdict, frozenset[tuple[str, str]]]:
-        """The verdict, and which families of faults in which tasks led to it."""
-        return self.judged.verdict, frozenset((fault.task, fault.family) for fault in self.faults)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return it as plain data for JSON."""
-        return {
-            "faults": [fault.token for fault in self.faults],
-            "verdict": self.judged.verdict.value,
-            "why": self.judged.why,
-            "seconds": round(self.seconds, 3),
-        }
-
-
-@dataclass
-class Rehearsal:
-    """What came of a rehearsal.
-
-    Attributes:
-        name: of the flow.
-        seed: of the plans.
-        tasks: that the flow calls, in order.
-        results: of the planned runs, in order.
-        smallest: of each different failure, the smallest faults that cause it.
-        ignored: what is not compared, as two runs without faults differ in it.
-        clean_seconds: of the run without faults.
-        was_stopped: whether it was interrupted before its last run.
-    """
-
-    name: str
-    seed: int
-    tasks: tuple[str, ...]
-    results: list[Result] = field(default_factory=list)
-    smallest: list[Result] = field(default_factory=list)
-    ignored: tuple[str, ...] = ()
-    clean_seconds: float = 0.0
-    was_stopped: bool = False
-
-    @property
-    def passed(self) -> bool:
-        """Whether no run failed silently, hung or acted twice."""
-        return not any(result.judged.verdict.is_bad for result in self.results)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return it as plain data for JSON."""
-        return {
-            "flow": self.name,
-            "seed": self.seed,
-            "tasks": [*self.tasks],
-            "passed": self.passed,
-            "ignored": [*self.ignored],
-            "clean_seconds": round(self.clean_seconds, 3),
-            "stopped": self.was_stopped,
-            "smallest": [result.as_dict() for result in self.smallest],
-            "runs": [result.as_dict() for result in self.results],
-        }
 
 
 def rehearse(
@@ -217,8 +144,3 @@ def _needed(flow: Callable[..., Any]) -> tuple[int, float]:
 
 def _name(flow: object) -> str:
     return str(getattr(flow, "name", None) or getattr(flow, "__name__", "flow"))
-
-
-def command_of(target: str, result: Result, options: str = "") -> str:
-    """Return the command that runs the faults of a result again."""
-    return f"resilient-tasks rehearse {target}{options} --replay '{tokens_of(result.faults)}'"

@@ -42,7 +42,7 @@ def _watch_standard_library(seen: Callable[[str, str, str], None]) -> None:
         seen(method, f"{self.host}:{self.port}", url)
         put(self, method, url, *args, **kwargs)
 
-    http.client.HTTPConnection.putrequest = putrequest  # type: ignore[method-assign, assignment]  # of this process
+    http.client.HTTPConnection.putrequest = putrequest  # type: ignore[method-assign]  # of this process
 
 
 def _watch_pool(kind: Any, name: str, seen: Callable[[str, str, str], None]) -> None:

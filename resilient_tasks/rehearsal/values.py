@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 _DEEPEST, _WIDEST, _SHOWN = 12, 200, 60
@@ -39,7 +40,7 @@ def _parts(value: Any, path: str, depth: int) -> Iterator[tuple[str, str]]:
         yield f"{path}.keys", _text([*map(str, value)])
         for key, item in value.items():
             yield from _parts(item, f"{path}[{key!r}]", depth + 1)
-    elif isinstance(value, Set):
+    elif isinstance(value, AbstractSet):
         yield path, _text(sorted(map(_text, value)))
     elif isinstance(value, Sequence):
         yield from _sequence(value, path, depth)
