@@ -6,8 +6,7 @@ import argparse
 import json
 import shlex
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,20 +63,19 @@ def _run(options: argparse.Namespace) -> int:
     flow = named_thing(options.target)
     faults = FAMILIES if options.faults is None else options.faults.split(",")
     try:
-        with _prefect(options.prefect):
-            found = rehearse(
-                flow,
-                runs=options.runs,
-                seed=options.seed,
-                faults=faults,
-                replay=plan_of(options.replay or ""),
-                parameters=_parameters(options.param),
-                folder=options.folder,
-                ignore=options.ignore,
-                in_memory=options.prefect == "memory",
-                patience=options.hung_after,
-                progress=_progress,
-            )
+        found = rehearse(
+            flow,
+            runs=options.runs,
+            seed=options.seed,
+            faults=faults,
+            replay=plan_of(options.replay or ""),
+            parameters=_parameters(options.param),
+            folder=options.folder,
+            ignore=options.ignore,
+            prefect=options.prefect,
+            patience=options.hung_after,
+            progress=_progress,
+        )
     except CannotRehearseError as error:
         raise UsageError(str(error)) from None
     finally:
@@ -120,17 +118,6 @@ def _options(options: argparse.Namespace) -> str:
         given.append(f"--prefect {options.prefect}")
     given += [f"--ignore {shlex.quote(each)}" for each in options.ignore]
     return "".join(f" {each}" for each in given)
-
-
-@contextmanager
-def _prefect(where: str) -> Iterator[None]:
-    if where == "memory":
-        yield
-        return
-    from resilient_tasks.prefect.rehearsed import temporary_server  # noqa: PLC0415  # seconds to import
-
-    with temporary_server():
-        yield
 
 
 def _progress(found: Rehearsal, planned: int) -> None:

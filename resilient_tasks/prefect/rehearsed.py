@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from resilient_tasks.core.call import Work
 from resilient_tasks.core.parameters import callables
 from resilient_tasks.core.pipeline import operation_of
 from resilient_tasks.prefect import undocumented
+from resilient_tasks.testing._prefect_rules import PrefectInMemory
 from resilient_tasks.testing.prefect_api import CERTIFICATE, PrefectApi
 
 _PATIENCE = 120
@@ -44,6 +46,47 @@ def prefect_in_memory() -> Iterator[PrefectApi]:
             send_events()
 
 
+class Server:
+    """The Prefect API of all runs of a rehearsal.
+
+    Args:
+        api: in memory; None if it is a real server.
+    """
+
+    def __init__(self, api: PrefectApi | None = None) -> None:
+        self._api = api
+
+    @property
+    def address(self) -> str:
+        """Its `host:port`."""
+        return str(settings.PREFECT_API_URL.value() or "").partition("://")[2].partition("/")[0]
+
+    def has_degraded(self) -> bool:
+        """Whether a flow run of this run is `Degraded`, as far as can be known."""
+        return self._api is not None and any(run["state_name"] == "Degraded" for run in self._api.flow_runs)
+
+    def forget(self) -> None:
+        """Forget all runs and stored results, before the next run."""
+        if self._api is not None:
+            self._api.memory = PrefectInMemory()
+        shutil.rmtree(settings.PREFECT_LOCAL_STORAGE_PATH.value(), ignore_errors=True)
+
+
+@contextmanager
+def server_of(where: str) -> Iterator[Server]:
+    """Have the flows of this process, and of those that it forks, run against an API of their own during the block.
+
+    Args:
+        where: `memory`, or `server` for a temporary Prefect server.
+    """
+    if where == "memory":
+        with prefect_in_memory() as api:
+            yield Server(api)
+    else:
+        with temporary_server():
+            yield Server()
+
+
 @contextmanager
 def settings_for_tests(more: Mapping[Any, Any] = MappingProxyType({})) -> Iterator[None]:
     """Use settings that make runs of tests short, and `more`, during the block."""
@@ -65,7 +108,11 @@ def temporary_server() -> Iterator[None]:
     """Have flows and tasks run against a temporary Prefect server with an empty database during the block."""
     from prefect.testing import utilities  # noqa: PLC0415  # seconds to import, and few need it
 
-    with utilities.prefect_test_harness(server_startup_timeout=_PATIENCE), settings_for_tests():
+    with (
+        utilities.prefect_test_harness(server_startup_timeout=_PATIENCE),
+        TemporaryDirectory(prefix="resilient-tasks-") as home,
+        settings_for_tests({settings.PREFECT_LOCAL_STORAGE_PATH: home}),
+    ):
         yield
 
 

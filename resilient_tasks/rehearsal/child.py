@@ -1,4 +1,4 @@
-"""One run of the flow, in a forked child: with its own folder, Prefect API, virtual clock, and the plan's faults."""
+"""One run of the flow, in a forked child: with its own folder, virtual clock, and the plan's faults."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import contextlib
 import inspect
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from resilient_tasks.core.events import Event, bus
 from resilient_tasks.core.execution import limits
@@ -41,14 +42,14 @@ class Setting:
     Attributes:
         flow: the flow, a Prefect flow or any function that runs tasks.
         parameters: with which it is called.
-        in_memory: whether each run has a Prefect API of its own in memory; else the API in use.
+        prefect: the address of the Prefect API, as `host:port`.
         slow_seconds: how long an attempt of a task may take before it counts as slow, by the task; by an empty name,
             the same for other limits, such as a flow's.
     """
 
     flow: Callable[..., Any]
     parameters: Mapping[str, Any]
-    in_memory: bool
+    prefect: str
     slow_seconds: Mapping[str, float]
 
 
@@ -67,29 +68,26 @@ def run(setting: Setting, faults: Plan, known: Sequence[tuple[str, str]], folder
     for stream in (1, 2):
         os.dup2(output, stream)
     os.chdir(folder)
+    # Whatever is left there is removed with the run's folder.
+    tempfile.tempdir = os.environ["TMPDIR"] = str(path.parent)
     modules = {*sys.modules}
     stage = Stage(str(path), faults, known)
     with ExitStack() as until:
         clock = VirtualClock()
         until.enter_context(use_clock(clock))
         until.enter_context(use_store(MemoryStore()))
-        api = _prepare(setting, stage, clock, until)
+        _prepare(setting, stage, clock, until)
         until.enter_context(bus.listening(lambda event: _note(event, path)))
         trace.write(str(path), "begin", pid=os.getpid())
         ending = _ending(setting)
-        for run in api.flow_runs if api is not None else []:
-            if run["state_name"] == "Degraded":
-                trace.write(str(path), "mark", text=f"the run of {run['name']} is Degraded")
         loaded = [name for name in sys.modules if name not in modules]
         trace.write(str(path), "end", **ending, modules=loaded if not faults else [])
+        end()  # without waiting for what would be sent at the end
 
 
-def _prepare(setting: Setting, stage: Stage, clock: VirtualClock, until: ExitStack) -> Any:
-    """Prepare this process; return its Prefect API, if it is in memory."""
+def _prepare(setting: Setting, stage: Stage, clock: VirtualClock, until: ExitStack) -> None:
+    """Prepare this process."""
     from resilient_tasks.prefect import rehearsed  # noqa: PLC0415  # seconds to import: the parent has done so
-
-    api = until.enter_context(rehearsed.prefect_in_memory()) if setting.in_memory else None
-    own = "" if api is None else api.url.partition("://")[2].partition("/")[0]
 
     def replace(
         fn: Callable[..., Any], task: str, run: rehearsed.TaskRun, *, is_async: bool, policies: tuple[Any, ...]
@@ -102,12 +100,11 @@ def _prepare(setting: Setting, stage: Stage, clock: VirtualClock, until: ExitSta
         return injected(fn, stage.attempt(task, call, schema), is_async=is_async)
 
     rehearsed.replace_functions(replace)
-    requests_sent.watch(lambda what: trace.write(stage.path, "sent", what=what), except_to=own)
+    requests_sent.watch(lambda what: trace.write(stage.path, "sent", what=what), except_to=setting.prefect)
     if any(fault.kind == "slow" for fault in stage.faults):
         _shorten_limits(setting.slow_seconds, clock)
     if any(fault.where == "alerts" for fault in stage.faults):
         _break_channels(stage, until)
-    return api
 
 
 def _ending(setting: Setting) -> dict[str, Any]:
@@ -167,9 +164,9 @@ def _break_channels(stage: Stage, until: ExitStack) -> None:
     until.enter_context(gate.open_to(lambda channel: True))  # noqa: ARG005  # any
 
 
-def end(status: int = 0) -> None:
+def end() -> NoReturn:
     """End this process at once, with threads that still run."""
     with contextlib.suppress(Exception):
         sys.stdout.flush()
         sys.stderr.flush()
-    os._exit(status)
+    os._exit(0)

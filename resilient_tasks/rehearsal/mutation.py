@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from resilient_tasks.core.outcome import Failed
@@ -55,7 +54,7 @@ def is_refused(value: Any, validate: Any) -> bool:
 def _candidates(value: Any, kind: str) -> Iterator[Any]:
     if type(value).__name__ == "DataFrame" and hasattr(value, "columns"):
         library = type(value).__module__.partition(".")[0]
-        yield from _of_frame(value, kind, _Polars(value) if library == "polars" else _Pandas(value))
+        yield from _of_frame(value, kind, _Polars if library == "polars" else _Pandas)
     elif isinstance(value, Mapping):
         yield from _of_mapping(dict(value), kind)
     elif isinstance(value, list | tuple):
@@ -93,12 +92,14 @@ def _of_mapping(value: dict[Any, Any], kind: str) -> Iterator[Any]:
     if kind == "empty" and value:
         yield {}
     elif kind == "column":
-        for key in value:
+        for key in reversed(value):  # the first is often a key that is not used
             yield {other: item for other, item in value.items() if other != key}
     else:
-        for key, item in value.items():
-            for changed in _candidates(item, kind):
-                yield {**value, key: changed}
+        changes = {key: [*_candidates(item, kind)] for key, item in value.items()}
+        if sum(map(bool, changes.values())) > 1:
+            yield {key: changes[key][0] if changes[key] else item for key, item in value.items()}
+        for key, each in changes.items():
+            yield from ({**value, key: changed} for changed in each)
 
 
 def _of_list(value: list[Any], kind: str) -> Iterator[list[Any]]:
@@ -127,89 +128,77 @@ def _of_dataclass(value: Any, kind: str) -> Iterator[Any]:
             yield copied
 
 
-def _of_frame(frame: Any, kind: str, of: _Pandas | _Polars) -> Iterator[Any]:
+def _of_frame(frame: Any, kind: str, of: type[_Pandas | _Polars]) -> Iterator[Any]:
     rows = len(frame)
-    changes: dict[str, Callable[[Any], Iterator[Any]]] = {
-        "null": of.with_null,
-        "type": of.as_text,
-        "range": of.out_of_range,
-        "column": of.without,
-    }
-    if kind in changes:
-        for column in frame.columns:
-            yield from changes[kind](column)
-    elif kind == "duplicate" and rows:
-        yield of.rows([0, *range(rows)])
+    if kind == "duplicate" and rows:
+        yield of.rows(frame, [0, *range(rows)])
     elif kind == "truncated" and rows > 1:
-        yield of.rows([*range(rows // 2)])
+        yield of.rows(frame, [*range(rows // 2)])
     elif kind == "empty" and rows:
-        yield of.rows([])
+        yield of.rows(frame, [])
+    elif kind == "column":
+        for column in reversed([*frame.columns]):  # the first is often a key that is not used
+            yield frame.drop(columns=[column]) if of is _Pandas else frame.drop(column)
+    elif rows:
+        yield from _in_columns(frame, kind, of)
+
+
+def _in_columns(frame: Any, kind: str, of: type[_Pandas | _Polars]) -> Iterator[Any]:
+    """Yield the frame with a change in all columns at once, then in each."""
+    changes = [
+        (column, items)
+        for column in frame.columns
+        for items in _of_column(frame[column].to_list(), kind, is_number=of.is_number(frame[column]))
+    ]
+    once = dict(reversed(changes))
+    if len(once) > 1:
+        changed = frame
+        for column, items in once.items():
+            changed = of.with_column(changed, column, items)
+        yield changed
+    for column, items in changes:
+        yield of.with_column(frame, column, items)
+
+
+def _of_column(items: list[Any], kind: str, *, is_number: bool) -> Iterator[list[Any]]:
+    if kind == "null":
+        yield [None, *items[1:]]
+    elif kind == "type":
+        yield [f"{item} ?" for item in items]
+    elif kind == "range" and is_number:
+        yield [_HUGE, *items[1:]]
+        yield [-_HUGE, *items[1:]]
 
 
 class _Pandas:
-    """Changed copies of a pandas frame."""
+    """Changes of pandas frames."""
 
-    def __init__(self, frame: Any) -> None:
-        self._frame = frame
+    @staticmethod
+    def rows(frame: Any, numbers: list[int]) -> Any:
+        return frame.iloc[numbers]
 
-    def rows(self, numbers: list[int]) -> Any:
-        return self._frame.iloc[numbers]
+    @staticmethod
+    def is_number(series: Any) -> bool:
+        return getattr(series.dtype, "kind", "") in "iuf"
 
-    def with_null(self, column: Any) -> Iterator[Any]:
-        yield from self._with(column, _begun_with(None))
-
-    def as_text(self, column: Any) -> Iterator[Any]:
-        yield from self._with(column, lambda series: series.astype(str) + " ?")
-
-    def out_of_range(self, column: Any) -> Iterator[Any]:
-        if getattr(self._frame[column].dtype, "kind", "") in "iuf":
-            for value in (_HUGE, -_HUGE):
-                yield from self._with(column, _begun_with(value))
-
-    def without(self, column: Any) -> Iterator[Any]:
-        yield self._frame.drop(columns=[column])
-
-    def _with(self, column: Any, change: Callable[[Any], Any]) -> Iterator[Any]:
-        if len(self._frame):
-            yield self._frame.assign(**{column: change}) if isinstance(column, str) else self._set(column, change)
-
-    def _set(self, column: Any, change: Callable[[Any], Any]) -> Any:
-        copied = self._frame.copy()
-        copied[column] = change(copied[column])
+    @staticmethod
+    def with_column(frame: Any, column: Any, items: list[Any]) -> Any:
+        copied = frame.copy()
+        copied[column] = type(frame[column])(items, index=frame.index)  # which may change its dtype
         return copied
 
 
-def _begun_with(value: Any) -> Callable[[Any], Any]:
-    """Return what puts a value in place of the first of a pandas series, which may change its dtype."""
-    return lambda series: type(series)([value, *series.to_list()[1:]], index=series.index, name=series.name)
-
-
 class _Polars:
-    """Changed copies of a polars frame."""
+    """Changes of polars frames."""
 
-    def __init__(self, frame: Any) -> None:
-        self._frame = frame
-        self._polars = sys.modules["polars"]
+    @staticmethod
+    def rows(frame: Any, numbers: list[int]) -> Any:
+        return frame[numbers]
 
-    def rows(self, numbers: list[int]) -> Any:
-        return self._frame[numbers]
+    @staticmethod
+    def is_number(series: Any) -> bool:
+        return bool(series.dtype.is_numeric())
 
-    def with_null(self, column: Any) -> Iterator[Any]:
-        yield from self._with(column, None)
-
-    def as_text(self, column: Any) -> Iterator[Any]:
-        text = self._polars.col(column).cast(self._polars.String, strict=False)
-        yield self._frame.with_columns((text + " ?").alias(column))
-
-    def out_of_range(self, column: Any) -> Iterator[Any]:
-        if self._frame[column].dtype.is_numeric():
-            for value in (_HUGE, -_HUGE):
-                yield from self._with(column, value)
-
-    def without(self, column: Any) -> Iterator[Any]:
-        yield self._frame.drop(column)
-
-    def _with(self, column: Any, value: Any) -> Iterator[Any]:
-        if len(self._frame):
-            items = [value, *self._frame[column].to_list()[1:]]
-            yield self._frame.with_columns(self._polars.Series(column, items, strict=False))
+    @staticmethod
+    def with_column(frame: Any, column: Any, items: list[Any]) -> Any:
+        return frame.with_columns(type(frame[column])(column, items, strict=False))

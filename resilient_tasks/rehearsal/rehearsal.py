@@ -11,7 +11,7 @@ from typing import Any
 from resilient_tasks.explanation.explanation import explain
 from resilient_tasks.explanation.subjects import subject_of
 from resilient_tasks.rehearsal.faults import FAMILIES, Plan, families, plan
-from resilient_tasks.rehearsal.judge import Judged, Ran, Verdict, judge, unstable
+from resilient_tasks.rehearsal.judge import Ran, judge, unstable
 from resilient_tasks.rehearsal.planning import plans
 from resilient_tasks.rehearsal.results import Rehearsal, Result
 from resilient_tasks.rehearsal.runs import Runs
@@ -36,7 +36,7 @@ def rehearse(
     parameters: Mapping[str, Any] | None = None,
     folder: Path | None = None,
     ignore: Sequence[str] = (),
-    in_memory: bool = True,
+    prefect: str = "memory",
     patience: float | None = None,
     progress: Callable[[Rehearsal, int], object] = lambda rehearsal, planned: None,  # noqa: ARG005  # says nothing
 ) -> Rehearsal:
@@ -54,7 +54,7 @@ def rehearse(
         parameters: of the flow.
         folder: each run works in a copy of it; default: an empty folder.
         ignore: patterns of paths that are not compared, such as `result['at']`.
-        in_memory: whether runs use a Prefect API in memory; else the one in the settings.
+        prefect: `memory` for a Prefect API in memory, `server` for a temporary Prefect server.
         patience: seconds after which a run is hung; default: it follows from the run without faults.
         progress: called after each run, with the number of planned runs.
 
@@ -69,36 +69,60 @@ def rehearse(
         raise CannotRehearseError(
             "A rehearsal forks a process for each run, which this system cannot: use Linux or macOS."
         )
-    runner = Runs(flow, parameters or {}, folder, in_memory=in_memory, patience=patience)
-    clean, again = _clean(runner), _clean(runner)
-    runner.settle(again, *_needed(flow))
-    ignored = unstable(clean, again, ignore)
-    calls = _numbered(clean.calls)
-    tasks = tuple(dict.fromkeys(task for task, _ in calls))
-    if not tasks:
-        raise CannotRehearseError(
-            "The flow calls no task, and faults are injected into tasks: there is none to inject."
+    from resilient_tasks.prefect.rehearsed import server_of  # noqa: PLC0415  # seconds to import
+
+    with server_of(prefect) as server:
+        runner = Runs(flow, parameters or {}, folder, server, patience=patience)
+        clean, again = _clean(runner), _clean(runner)
+        runner.settle(again, *_needed(flow))
+        compared = Compared(clean, unstable(clean, again, ignore), runner)
+        calls = _numbered(clean.calls)
+        if not calls:
+            raise CannotRehearseError(
+                "The flow calls no task, and faults are injected into tasks: there is none to inject."
+            )
+        tasks = tuple(dict.fromkeys(task for task, _ in calls))
+        found = Rehearsal(
+            _name(flow), seed, tasks, ignored=tuple(sorted(compared.ignored)), clean_seconds=again.seconds
         )
-    found = Rehearsal(_name(flow), seed, tasks, ignored=tuple(sorted(ignored)), clean_seconds=again.seconds)
-    planned = [replay] if replay else plans(calls, chosen, runs, seed)
-    known: dict[Plan, Judged] = {}
+        _run_all(found, compared, [replay] if replay else plans(calls, chosen, runs, seed), progress)
+    return found
 
-    def result_of(faults: Plan) -> Judged:
-        if faults not in known:
-            known[faults] = judge(clean, runner.run(faults), ignored)
-        return known[faults]
 
+def _run_all(
+    found: Rehearsal, compared: Compared, planned: list[Plan], progress: Callable[[Rehearsal, int], object]
+) -> None:
     try:
         for each in planned:
-            ran = runner.run(each)
-            known[each] = judge(clean, ran, ignored)
-            found.results.append(Result(each, known[each], ran.seconds))
-            if known[each].verdict.is_bad:
-                _shrink(found, each, known[each].verdict, result_of)
+            result = compared.result_of(each)
+            found.results.append(result)
+            if result.judged.verdict.is_bad:
+                _shrink(found, result, compared)
             progress(found, len(planned))
     except KeyboardInterrupt:
         found.was_stopped = True
-    return found
+
+
+class Compared:
+    """Runs plans, each once, and compares each run with the one without faults.
+
+    Args:
+        clean: that run.
+        ignored: what is not compared.
+        runner: runs the plans.
+    """
+
+    def __init__(self, clean: Ran, ignored: frozenset[str], runner: Runs) -> None:
+        self.ignored = ignored
+        self._clean, self._runner = clean, runner
+        self._known: dict[Plan, Result] = {}
+
+    def result_of(self, faults: Plan) -> Result:
+        """Run a plan, unless it was run before, and return its result."""
+        if faults not in self._known:
+            ran = self._runner.run(faults)
+            self._known[faults] = Result(faults, judge(self._clean, ran, self.ignored), ran.seconds)
+        return self._known[faults]
 
 
 def _clean(runner: Runs) -> Ran:
@@ -112,9 +136,10 @@ def _clean(runner: Runs) -> Ran:
     return ran
 
 
-def _shrink(found: Rehearsal, faults: Plan, verdict: Verdict, result_of: Callable[[Plan], Judged]) -> None:
-    part = smallest(faults, lambda other: result_of(plan(other)).verdict is verdict)
-    result = Result(part, result_of(part), 0.0)
+def _shrink(found: Rehearsal, failed: Result, compared: Compared) -> None:
+    verdict = failed.judged.verdict
+    part = smallest(failed.faults, lambda other: compared.result_of(plan(other)).judged.verdict is verdict)
+    result = compared.result_of(part)
     if all(result.cause != other.cause for other in found.smallest):
         found.smallest.append(result)
 

@@ -16,12 +16,15 @@ from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from resilient_tasks.rehearsal import child, files, trace
 from resilient_tasks.rehearsal.child import Setting
 from resilient_tasks.rehearsal.faults import Plan
 from resilient_tasks.rehearsal.judge import Ran
+
+if TYPE_CHECKING:
+    from resilient_tasks.prefect.rehearsed import Server
 
 #: A run is hung after this many seconds at least.
 FLOOR = 3.0
@@ -37,7 +40,7 @@ class Runs:
         flow: the flow.
         parameters: with which it is called.
         folder: of which each run gets a copy to run in; None for an empty one.
-        in_memory: see `Setting`.
+        server: the Prefect API.
         patience: seconds after which a run is hung, instead of those that follow from the run without faults.
     """
 
@@ -46,11 +49,12 @@ class Runs:
         flow: Callable[..., Any],
         parameters: Mapping[str, Any],
         folder: Path | None,
+        server: Server,
         *,
-        in_memory: bool = True,
         patience: float | None = None,
     ) -> None:
-        self._setting = Setting(flow, parameters, in_memory, {})
+        self._setting = Setting(flow, parameters, server.address, {})
+        self._server = server
         self._folder = folder
         self._patience = patience
         self._bound = patience or 600.0
@@ -98,6 +102,7 @@ class Runs:
                 folder.mkdir()
             else:
                 shutil.copytree(self._folder, folder, ignore=_NOT_COPIED, symlinks=True)
+            self._server.forget()
             before = files.values_of(folder)
             began = time.monotonic()
             is_over = self._fork(faults, folder, path)
@@ -106,7 +111,10 @@ class Runs:
                 is_over = self._fork((), folder, path)
                 lines = trace.read(path)
             seconds = time.monotonic() - began
-            return _collected(faults, lines, folder, before, seconds, is_over=is_over), _modules(lines)
+            ran = _collected(faults, lines, folder, before, seconds, is_over=is_over)
+            if self._server.has_degraded():
+                ran = replace(ran, marks=(*ran.marks, "the flow run is Degraded"))
+            return ran, [*_ends(lines).get("modules", ())]
 
     def _fork(self, faults: Plan, folder: Path, path: Path) -> bool:
         """Run once; return whether the process ended in time."""
@@ -152,10 +160,6 @@ def _kill(pid: int) -> None:
 
 def _ends(lines: list[dict[str, Any]]) -> dict[str, Any]:
     return next((line for line in reversed(lines) if line["do"] == "end"), {})
-
-
-def _modules(lines: list[dict[str, Any]]) -> list[str]:
-    return [*_ends(lines).get("modules", ())]
 
 
 def _is_installed(name: str) -> bool:
