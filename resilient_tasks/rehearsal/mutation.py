@@ -13,7 +13,7 @@ from resilient_tasks.core.pipeline import Pipeline
 #: No change of this kind is possible, or the schema allows all of them.
 NONE: Final = object()
 _HUGE = -1_000_000_007
-#: The operation of the check of a changed result, whose events concern nobody.
+#: The operation of the check of a changed result, whose events are not those of the flow.
 CHECK = "rehearsal.check"
 
 
