@@ -34,7 +34,7 @@ HERE = "127.0.0.1:"
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 FIXTURES = tuple(
     f"resilient_{name}"
-    for name in ("clock", "events", "api", "slack", "smtp", "proxy", "bucket", "prefect", "prefect_memory")
+    for name in ("clock", "events", "api", "slack", "smtp", "proxy", "bucket", "prefect", "prefect_memory", "rehearse")
 )
 
 Namespace = dict[str, Any]
@@ -131,6 +131,7 @@ _with_their_own = [
     "degraded.md",
     "where-it-runs.md",
     "testing.md",
+    "rehearsal.md",
     "shared-state.md",
     "tutorial.md",
 ]
@@ -148,9 +149,12 @@ _prefect = _pages(
 _testing = _pages(
     DOCS, "testing.md", begin=_begin_with_prefect, parser=CodeBlockParser("python", _RunTests()), fixtures=FIXTURES
 )
+_rehearsal = _pages(
+    DOCS, "rehearsal.md", parser=CodeBlockParser("python", _RunTests()), fixtures=["resilient_rehearse"]
+)
 _readme = _pages(DOCS.parent, "README.md", begin=_begin_with_prefect, fixtures=["resilient_prefect"])
 
-pytest_collect_file = SybilCollection((_plain, _sharing, _prefect, _testing)).pytest()
+pytest_collect_file = SybilCollection((_plain, _sharing, _prefect, _testing, _rehearsal)).pytest()
 
 
 class _Readme:

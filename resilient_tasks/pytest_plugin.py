@@ -6,16 +6,15 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
-from tempfile import TemporaryDirectory, mkdtemp
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from tempfile import mkdtemp
+from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
+    from resilient_tasks.rehearsal.results import Rehearsal
     from resilient_tasks.testing.bucket import FaultyBucket
     from resilient_tasks.testing.clock import VirtualClock
     from resilient_tasks.testing.events import RecordedEvents
@@ -157,73 +156,36 @@ def resilient_prefect() -> Iterator[str]:
         from prefect import settings  # noqa: PLC0415  # seconds to import
         from prefect.testing import utilities  # noqa: PLC0415
 
+        from resilient_tasks.prefect.rehearsed import settings_for_tests  # noqa: PLC0415
+
         # Prefect uses a single SQLite connection if the database's address contains ":memory:". With several, its
         # event loop sometimes blocks for a minute: the garbage collector, on the loop's thread, frees a cursor of a
         # connection that is waiting for SQLite's write lock, and so waits for that connection, while the transaction
         # that holds the lock needs the loop.
         if os.name == "posix":  # elsewhere a file name may not contain a colon
             environment.setattr(utilities, "mkdtemp", lambda: mkdtemp(suffix=":memory:"))
-        with utilities.prefect_test_harness(server_startup_timeout=_STARTUP), _settings_for_tests():
+        with utilities.prefect_test_harness(server_startup_timeout=_STARTUP), settings_for_tests():
             yield str(settings.PREFECT_API_URL.value())
 
 
 @pytest.fixture
 def resilient_prefect_memory() -> Iterator[PrefectApi]:
     """An empty Prefect API in memory, where a task takes milliseconds: `.flow_runs`, `.task_runs`, `.states_of(id)`."""
-    from prefect import settings  # noqa: PLC0415  # seconds to import
-    from prefect.events.worker import EventsWorker  # noqa: PLC0415
+    from resilient_tasks.prefect.rehearsed import prefect_in_memory  # noqa: PLC0415  # seconds to import
 
-    from resilient_tasks.testing.prefect_api import PrefectApi  # noqa: PLC0415
-
-    def send_events() -> None:
-        # This also ends the worker, which would be kept with the connection to its first server.
-        EventsWorker.drain_all(timeout=_STARTUP, at_exit=False)
-
-    with PrefectApi(send_events) as api, TemporaryDirectory(prefix="resilient-tasks-") as home:
-        in_memory = {
-            settings.PREFECT_API_URL: api.url,
-            settings.PREFECT_HOME: home,  # for results that tasks persist
-            settings.PREFECT_LOGGING_TO_API_ENABLED: False,
-        }
-        send_events()
-        with _settings_for_tests(in_memory), _without_process_pools():
-            yield api
-            send_events()
+    with prefect_in_memory() as api:
+        yield api
 
 
-@contextmanager
-def _without_process_pools() -> Iterator[None]:
-    """Refuse to run tasks in processes: they would not find the API in memory, and start a server of their own."""
-    from prefect.task_runners import ProcessPoolTaskRunner  # noqa: PLC0415  # seconds to import
+@pytest.fixture
+def resilient_rehearse() -> Callable[..., Rehearsal]:
+    """A function that runs a flow under faults, and fails if a run failed silently, hung or acted twice.
 
-    def refused(runner: object) -> None:
-        raise RuntimeError(
-            f"{type(runner).__name__} runs tasks in processes, which do not find the API of resilient_prefect_memory:"
-            " use the fixture resilient_prefect, or run the flow with a ThreadPoolTaskRunner"
-        )
+    `resilient_rehearse(flow, runs=20, seed=7)`. See `resilient_tasks.rehearsal.asserting.assert_rehearsed`.
+    """
+    from resilient_tasks.rehearsal.asserting import assert_rehearsed  # noqa: PLC0415  # Prefect takes seconds to import
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ProcessPoolTaskRunner, "__enter__", refused)
-        yield
-
-
-@contextmanager
-def _settings_for_tests(more: Mapping[Any, Any] = MappingProxyType({})) -> Iterator[None]:
-    from prefect import settings  # noqa: PLC0415  # seconds to import
-
-    from resilient_tasks.testing.prefect_api import CERTIFICATE  # noqa: PLC0415
-
-    with TemporaryDirectory(prefix="resilient-tasks-") as folder:
-        certificate = Path(folder, "certificate.pem")
-        certificate.write_text(CERTIFICATE)
-        for_tests = {
-            # The heartbeat thread delays the end of a flow run by up to a second, and tests do not need it.
-            settings.PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
-            # Prefect reads the certificates for each run, although the URL is not HTTPS.
-            settings.PREFECT_API_SSL_CERT_FILE: str(certificate),
-        }
-        with settings.temporary_settings({**for_tests, **more}):
-            yield
+    return assert_rehearsed
 
 
 @contextmanager

@@ -1,7 +1,7 @@
-"""The command line: `resilient-tasks demo | explain | report | quarantine | breaker | limit | outbox | alerts ...`.
+"""The command line: `resilient-tasks demo | explain | rehearse | report | quarantine | breaker | limit | outbox ...`.
 
 Exit codes: 0 success (of a replay: all rows are released); 1 some rows or messages still wait, `explain --check` has
-remarks, or `doctor` found a problem; 2 the command cannot be run.
+remarks, `rehearse` found a bad run, or `doctor` found a problem; 2 the command cannot be run.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from resilient_tasks.core.shown import for_terminal
 from resilient_tasks.redaction.text import redact
 
 #: The modules of the commands, in the order of the help. The one that is run is imported alone: some load pandas.
-_GROUPS = ("demo", "explain", "report", "quarantine", "breaker", "limit", "outbox", "alerts", "doctor")
+_GROUPS = ("demo", "explain", "rehearse", "report", "quarantine", "breaker", "limit", "outbox", "alerts", "doctor")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -139,6 +139,18 @@ def _examined(target: str, workers: int | None) -> Iterator[Examined]:
             yield found
 
 
+def named_thing(target: str) -> Any:
+    """Return what `module:name` or `file.py:name` names.
+
+    Raises:
+        UsageError: there is no such thing, or no name is given.
+    """
+    where, _, name = target.rpartition(":") if ":" in target[2:] else (target, "", "")
+    if not name:
+        raise UsageError(f"{target} names no flow: write module:name, or a file such as flows.py:name.")
+    return _named(_module(where), name)
+
+
 def _named(module: ModuleType, name: str) -> Any:
     thing: Any = module
     for part in name.split("."):

@@ -38,6 +38,9 @@ held: contextvars.ContextVar[Mark | None] = contextvars.ContextVar("resilient_ta
 limited: set[Call] = set()
 #: Surrounds each call and each attempt, see `core.observing`; None while nothing traces them.
 observer: Observer | None = None
+#: Change the function of a task's call before it begins: in a rehearsal, see `rehearsal.injection`; else None.
+rehearse_work: Callable[[Work], None] | None = None
+rehearse_function: Callable[[object, Callable[..., Any]], Callable[..., Any]] | None = None
 _numbers = itertools.count(1)
 _process = os.urandom(4).hex()
 

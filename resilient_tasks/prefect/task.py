@@ -17,6 +17,7 @@ from prefect.settings import PREFECT_TASK_DEFAULT_RETRIES
 from prefect.tasks import Task
 
 from resilient_tasks import redaction
+from resilient_tasks.core import call as calls
 from resilient_tasks.core import settings
 from resilient_tasks.core.call import Work
 from resilient_tasks.core.errors import ResilienceError
@@ -118,8 +119,13 @@ class ResilientTask(Task[P, R]):
         if self._body is not None:
             if undocumented.read_by_the_engine(self):
                 return self._body
-        elif inputs.any_known() and undocumented.read_by_the_engine(self):
-            return bare.of_this_run(self.__dict__["fn"], self.plan.operation)
+        elif (inputs.any_known() or calls.rehearse_function) and undocumented.read_by_the_engine(self):
+            fn = (
+                self.__dict__["fn"]
+                if calls.rehearse_function is None
+                else calls.rehearse_function(self, self.__dict__["fn"])
+            )
+            return bare.of_this_run(fn, self.plan.operation)
         return self.__dict__["fn"]  # type: ignore[no-any-return]  # set below
 
     @fn.setter
@@ -377,6 +383,8 @@ class Body:
         if origins:
             sink.report_inputs(work.id)
         work.again = loops.is_tried_again()
+        if calls.rehearse_work is not None:
+            calls.rehearse_work(work)
         if self._is_async_generator:
             return raising.async_items(streams.async_items(pipeline, work))
         if self._is_generator:

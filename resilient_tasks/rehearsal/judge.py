@@ -1,0 +1,136 @@
+"""The verdict on a run: it is compared with the run without faults. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from fnmatch import fnmatchcase
+
+from resilient_tasks.rehearsal.faults import Plan
+
+
+class Verdict(StrEnum):
+    """What a run did, the worst first."""
+
+    SILENT = "failed silently"
+    HUNG = "hung"
+    TWICE = "acted twice"
+    LOUD = "failed loudly"
+    DEGRADED = "degraded"
+    RECOVERED = "recovered"
+    UNTOUCHED = "not reached"
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether it is a fault of the flow, which the rehearsal reports."""
+        return self in {Verdict.SILENT, Verdict.HUNG, Verdict.TWICE}
+
+
+#: From bad to good.
+WORST_FIRST: tuple[Verdict, ...] = tuple(Verdict)
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What is known of one run.
+
+    Attributes:
+        faults: of its plan.
+        struck: those that were injected.
+        ending: how it ended: it `returned`, `raised`, was `hung`, or its process `died`.
+        error: with which error.
+        values: what it returned and wrote, by path: `result['rows']`, `files/out.csv`.
+        effects: what it did that must not be done twice, and how often.
+        marks: what it says of itself: fallbacks, quarantined rows, alerts.
+        seconds: how long it took.
+        calls: of its tasks, in order: the task and the digest of the arguments.
+        attempt_seconds: the longest attempt of each task.
+        limits: the time limits of Prefect's own around its tasks, in seconds, each once.
+        output: the end of what it printed.
+    """
+
+    faults: Plan
+    struck: frozenset[str] = frozenset()
+    ending: str = "returned"
+    error: str = ""
+    values: Mapping[str, str] = field(default_factory=dict)
+    effects: Mapping[str, int] = field(default_factory=dict)
+    marks: tuple[str, ...] = ()
+    seconds: float = 0.0
+    calls: tuple[tuple[str, str], ...] = ()
+    attempt_seconds: Mapping[str, float] = field(default_factory=dict)
+    limits: tuple[float, ...] = ()
+    output: str = ""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A verdict with its reason in one sentence."""
+
+    verdict: Verdict
+    why: str = ""
+
+
+def unstable(one: Ran, other: Ran, ignore: Iterable[str] = ()) -> frozenset[str]:
+    """Return the paths that differ between two runs without faults, or that are to be ignored."""
+    paths = one.values.keys() | other.values.keys()
+    patterns = tuple(ignore)
+    return frozenset(
+        path
+        for path in paths
+        if one.values.get(path) != other.values.get(path) or any(fnmatchcase(path, pattern) for pattern in patterns)
+    )
+
+
+def judge(clean: Ran, run: Ran, ignored: frozenset[str] = frozenset()) -> Judged:
+    """Return the verdict on `run`.
+
+    Args:
+        clean: the run without faults.
+        run: the run under faults.
+        ignored: paths that are not compared, nor what is below them.
+    """
+    if run.ending == "hung":
+        return Judged(Verdict.HUNG, f"it was not over after {run.seconds:.1f} s")
+    if not run.struck:
+        return Judged(Verdict.UNTOUCHED, "no fault was injected: no call is left to inject it into")
+    if repeated := _repeated(clean, run):
+        return Judged(Verdict.TWICE, "; ".join(repeated[:3]))
+    if run.ending != "returned":
+        return Judged(Verdict.LOUD, run.error or run.ending)
+    return _completed(clean, run, ignored)
+
+
+def _completed(clean: Ran, run: Ran, ignored: frozenset[str]) -> Judged:
+    differences = _differences(clean, run, ignored)
+    if not differences:
+        return Judged(Verdict.RECOVERED)
+    if run.marks:
+        return Judged(Verdict.DEGRADED, "; ".join(dict.fromkeys(run.marks)))
+    return Judged(Verdict.SILENT, "; ".join(differences[:3]))
+
+
+def _repeated(clean: Ran, run: Ran) -> list[str]:
+    """Return the effects that happened more often; those of a file only if no data was wrong: it would be in there."""
+    wrong_data = any(fault.where == "data" and fault.token in run.struck for fault in run.faults)
+    return [
+        f"{what}: {count} times, {clean.effects[what]} without faults"
+        for what, count in run.effects.items()
+        if count > clean.effects.get(what, 0)
+        and what in clean.effects
+        and not (wrong_data and what.startswith("files/"))
+    ]
+
+
+def _differences(clean: Ran, run: Ran, ignored: frozenset[str]) -> list[str]:
+    paths = [*clean.values, *(path for path in run.values if path not in clean.values)]
+    return [
+        f"{path} is {run.values.get(path, 'absent')}, {clean.values.get(path, 'absent')} without faults"
+        for path in paths
+        if clean.values.get(path) != run.values.get(path) and not _is_ignored(path, ignored)
+    ]
+
+
+def _is_ignored(path: str, ignored: frozenset[str]) -> bool:
+    return path in ignored or any(path.startswith((f"{each}.", f"{each}[")) for each in ignored)

@@ -1,0 +1,87 @@
+"""The verdict on a run, by comparing it with the run without faults."""
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from resilient_tasks.rehearsal.faults import plan_of
+from resilient_tasks.rehearsal.judge import Ran, Verdict, judge, unstable
+
+FAULTS = plan_of("fetch:1:before:503")
+CLEAN = Ran((), values={"result": "3", "files/out.txt": "10 bytes"}, effects={"POST host:80/charge": 1})
+SAME = dataclasses.replace(CLEAN, faults=FAULTS, struck=frozenset({"fetch:1:before:503"}))
+OTHER = dataclasses.replace(SAME, values={**CLEAN.values, "result": "4"})
+TWICE = dataclasses.replace(SAME, effects={"POST host:80/charge": 2})
+
+
+def changed(run, **changes):
+    return dataclasses.replace(run, **changes)
+
+
+@pytest.mark.parametrize(
+    ("run", "verdict"),
+    [
+        (SAME, Verdict.RECOVERED),
+        (OTHER, Verdict.SILENT),
+        (changed(OTHER, marks=("fetch: fallback.used",)), Verdict.DEGRADED),
+        (changed(SAME, marks=("fetch: fallback.used",)), Verdict.RECOVERED),
+        (changed(OTHER, ending="raised", error="ValueError: no"), Verdict.LOUD),
+        (changed(OTHER, ending="died"), Verdict.LOUD),
+        (changed(OTHER, ending="hung"), Verdict.HUNG),
+        (changed(SAME, struck=frozenset()), Verdict.UNTOUCHED),
+        (TWICE, Verdict.TWICE),
+        (changed(TWICE, ending="raised"), Verdict.TWICE),
+        (changed(SAME, values={"result": "3"}), Verdict.SILENT),
+        (changed(SAME, values={**CLEAN.values, "files/more.txt": "1 bytes"}), Verdict.SILENT),
+    ],
+)
+def test_a_run_gets_its_verdict(run, verdict):
+    assert judge(CLEAN, run).verdict is verdict
+
+
+def test_the_reason_names_the_part_that_differs_and_both_values():
+    assert judge(CLEAN, OTHER).why == "result is 4, 3 without faults"
+
+
+def test_what_differs_between_two_runs_without_faults_is_never_called_silent():
+    ignored = unstable(CLEAN, changed(CLEAN, values={**CLEAN.values, "result": "5"}))
+    assert ignored == {"result"}
+    assert judge(CLEAN, OTHER, ignored).verdict is Verdict.RECOVERED
+
+
+def test_parts_below_an_ignored_path_are_not_compared():
+    run = changed(SAME, values={**CLEAN.values, "result['at'].year": "2026"})
+    assert judge(CLEAN, run, frozenset({"result['at']"})).verdict is Verdict.RECOVERED
+    assert judge(CLEAN, run, frozenset({"result['a']"})).verdict is Verdict.SILENT
+
+
+def test_a_pattern_ignores_the_paths_that_it_matches():
+    assert unstable(CLEAN, CLEAN, ["files/*"]) == {"files/out.txt"}
+
+
+def test_a_line_that_wrong_data_repeats_is_other_data_and_no_second_action():
+    clean = changed(CLEAN, effects={"files/out.txt has the line 'a'": 1})
+    wrong = plan_of("fetch:1:data:duplicate")
+    run = changed(
+        OTHER, faults=wrong, struck=frozenset({wrong[0].token}), effects={"files/out.txt has the line 'a'": 2}
+    )
+    assert judge(clean, run).verdict is Verdict.SILENT
+    again = changed(run, faults=FAULTS, struck=SAME.struck)
+    assert judge(clean, again).verdict is Verdict.TWICE
+
+
+@given(st.dictionaries(st.text("ab.[", max_size=3), st.text("xy", max_size=1), max_size=4))
+def test_a_run_with_the_data_of_the_clean_one_has_recovered(values):
+    clean = changed(CLEAN, values=values)
+    assert judge(clean, changed(SAME, values=dict(reversed(values.items())))).verdict is Verdict.RECOVERED
+
+
+@given(
+    st.dictionaries(st.sampled_from(["result", "files/a", "files/b"]), st.sampled_from("xy"), min_size=1),
+    st.dictionaries(st.sampled_from(["result", "files/a", "files/b"]), st.sampled_from("xy"), min_size=1),
+)
+def test_without_marks_a_run_that_completes_with_other_data_is_silent(values, others):
+    verdict = judge(changed(CLEAN, values=values), changed(SAME, values=others)).verdict
+    assert verdict is (Verdict.RECOVERED if values == others else Verdict.SILENT)
