@@ -154,7 +154,7 @@ class TaskRun:
     """
 
     def __init__(self, context: TaskRunContext) -> None:
-        self.id = str(context.task_run.id)
+        self.id: str = str(context.task_run.id)
         self.parameters: dict[str, Any] = dict(context.parameters)
         self.limit: float | None = context.task.timeout_seconds
 
