@@ -35,14 +35,18 @@ def eventually(look, within=90):
     return seen
 
 
-def task_runs(flow_run_id, *, ended=True):
-    """Return each task run of the flow run, with its states in order, by its task's name; once all have ended."""
+def task_runs(flow_run_id, *, ended=True, number=1):
+    """Return each task run of the flow run, with its states in order, by its task's name; once all have ended.
+
+    A server that is busy learns of a run late: it waits for a `number` of them.
+    """
     wanted = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id]))
     with get_client(sync_client=True) as client:
 
         def look():
             runs = client.read_task_runs(flow_run_filter=wanted)
-            return runs if all(run.state and run.state.is_final() for run in runs) else None
+            ends = [run for run in runs if run.state and run.state.is_final()]
+            return runs if len(ends) == len(runs) >= number else None
 
         runs = eventually(look) if ended else client.read_task_runs(flow_run_filter=wanted)
     return {run.name.rpartition("-")[0]: (run, states(run.id)) for run in runs}

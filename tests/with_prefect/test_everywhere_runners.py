@@ -107,7 +107,9 @@ def ran(request, resilient_prefect, tmp_path_factory):
     with bus.listening(events.append):
         state = around(return_state=True)
     found.flow_run_id = state.state_details.flow_run_id
-    found.runs = reading_back.task_runs(found.flow_run_id)
+    found.runs = reading_back.task_runs(
+        found.flow_run_id, number=len(found.outcomes) + len([*found.by_host, *found.mapped])
+    )
     found.folder, found.events, found.state = Path(folder), events, state
     assert found.at_home == (found.folder / "recovers").read_text().startswith(f"{os.getpid()} ")
     return found
