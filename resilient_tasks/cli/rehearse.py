@@ -23,8 +23,12 @@ def add_to(subparsers: Subparsers) -> None:
     """Add this command."""
     rehearse = subparsers.add_parser("rehearse", help="run a flow under injected faults, and find what it cannot bear")
     rehearse.add_argument("target", metavar="TARGET", help="the flow, as module:name or file.py:name")
-    rehearse.add_argument("--runs", type=int, default=_RUNS, metavar="NUMBER", help=f"default: {_RUNS}")
-    rehearse.add_argument("--seed", type=int, default=_SEED, metavar="NUMBER", help="the same seed, the same faults")
+    rehearse.add_argument(
+        "--runs", type=int, default=_RUNS, metavar="NUMBER", help=f"how many runs at most; default: {_RUNS}"
+    )
+    rehearse.add_argument(
+        "--seed", type=int, default=_SEED, metavar="NUMBER", help=f"the same seed, the same faults; default: {_SEED}"
+    )
     rehearse.add_argument(
         "--faults", metavar="FAMILIES", help="api,timeouts,malformed,crash,alerts, or some of them; default: all"
     )
@@ -45,7 +49,12 @@ def add_to(subparsers: Subparsers) -> None:
         metavar="PATH",
         help="a part of the data that is not compared, such as \"result['at']\"; may be given several times",
     )
-    rehearse.add_argument("--prefect", choices=("memory", "server"), default="memory", help="which API runs use")
+    rehearse.add_argument(
+        "--prefect",
+        choices=("memory", "server"),
+        default="memory",
+        help="the API of all runs: in memory, which is the default, or a temporary server",
+    )
     rehearse.add_argument(
         "--hung-after", type=float, metavar="SECONDS", help="default: what follows from the run without faults"
     )

@@ -25,7 +25,8 @@ SHOWN = [
     if block.language == "console"
     for command, _, lines in block.commands()
     # tests/test_cli_demo.py and tests/test_cli_doctor.py run these; what the doctor prints differs between machines.
-    if not command.startswith(("resilient-tasks demo", "resilient-tasks doctor"))
+    # A rehearsal needs another flow: tests/rehearsal/test_rehearsing.py runs that.
+    if not command.startswith(tuple(f"resilient-tasks {name}" for name in ("demo", "doctor", "rehearse")))
 ]
 
 # Runs the commands one after the other in one process, and prints as JSON what each of them printed.
