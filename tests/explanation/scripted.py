@@ -105,6 +105,7 @@ class World:
         self.clock, self.script, self.hedge, self.is_async = clock, script, hedge, is_async
         self.attempts = 0
         self._group = None
+        self._groups = []
         self._lock = threading.Lock()
 
     def call(self, policies):
@@ -114,6 +115,9 @@ class World:
         outcome = resilient(policies=Pipeline(*policies), idempotent=True)(function).outcome()
         if self.is_async:
             asyncio.run(_awaited(outcome))
+        else:
+            for group in self._groups:  # an attempt that was given up may still wait for one beside it
+                group.over.set()
         return self.attempts, self.clock.now() - began
 
     def enter(self):
@@ -124,6 +128,7 @@ class World:
         with self._lock:
             if self._group is None:
                 self._group = Group(is_async=self.is_async)
+                self._groups.append(self._group)
             self._group.entered += 1
             entry.set((self._group, self._group.entered))
             if self._group.entered > 1:
