@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Tests start hundreds of interpreters: without bytecode files, each would compile Prefect again.
 export PYTHONDONTWRITEBYTECODE :=
 # The number of processes that run the tests; conftest.py decides which tests stay together.
-WORKERS ?= 2
+WORKERS ?= 3
 SHARED := -n $(WORKERS) --dist loadgroup
 
 .DEFAULT_GOAL := help
@@ -27,7 +27,7 @@ help:  ## This list.
 demo: $(FOR_DEMO)  ## The example: an ML flow keeps retraining while everything around it fails. Two minutes. SEED=2: other faults.
 	$(BIN)/python examples/flight_times/run.py --seed $(or $(SEED),1)
 
-test: $(FOR_DEV)  ## All tests, in two processes; WORKERS=4 where there are more cores.
+test: $(FOR_DEV)  ## All tests, in three processes: many tests wait. WORKERS=8 where there are more cores.
 	$(BIN)/python -m pytest $(SHARED)
 
 fast: $(FOR_DEV)  ## The tests that start no process, need no Prefect and wait for no slow server: under 90 seconds.

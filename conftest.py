@@ -1,4 +1,4 @@
-"""Shares the suite between workers: `make test` runs it in two, and `pytest` alone in one process, as it is written.
+"""Shares the suite between workers: `make test` runs it in three, and `pytest` alone in one process, as it is written.
 
 A file stays in one piece, for its tests share what is slow to start, and so does a page, whose blocks build on each
 other. A process starts one Prefect server: the files that use it make four groups, so that each worker has its part.
