@@ -31,6 +31,10 @@ class Verdict(StrEnum):
 WORST_FIRST: tuple[Verdict, ...] = tuple(Verdict)
 
 
+#: Stands for all names of a folder, or of a dict.
+_ANY = "*"
+
+
 @dataclass(frozen=True)
 class Ran:
     """What is known of one run.
@@ -73,14 +77,33 @@ class Judged:
 
 
 def unstable(one: Ran, other: Ran, ignore: Iterable[str] = ()) -> frozenset[str]:
-    """Return the paths that differ between two runs without faults, or that are to be ignored."""
+    """Return the paths that differ between two runs without faults, or that are to be ignored.
+
+    If a part is in only one of the two, its name is new in each run: `folder/*` then stands for all names in the
+    folder, or in the dict, that the run without faults does not have.
+    """
     paths = one.values.keys() | other.values.keys()
     patterns = tuple(ignore)
-    return frozenset(
+    different = {
         path
         for path in paths
         if one.values.get(path) != other.values.get(path) or any(fnmatchcase(path, pattern) for pattern in patterns)
-    )
+    }
+    only_once = different & (one.values.keys() ^ other.values.keys())
+    return frozenset(different | {_around(path) + _ANY for path in only_once})
+
+
+def shown(ignored: Iterable[str]) -> tuple[str, ...]:
+    """Return what is not compared, sorted, without the single names of a folder whose names are new in each run."""
+    paths = sorted(ignored)
+    folders = tuple(path.removesuffix(_ANY) for path in paths if path.endswith(_ANY))
+    return tuple(path for path in paths if path.endswith(_ANY) or not path.startswith(folders))
+
+
+def _around(path: str) -> str:
+    """Return what is around a part, up to its name: `files/parts/`, `result[`."""
+    ends = "/[" if path.startswith("files/") else "[."  # a file's name has dots
+    return path[: max(path.rfind(end, 0, -1) for end in ends) + 1]
 
 
 def judge(clean: Ran, run: Ran, ignored: frozenset[str] = frozenset()) -> Judged:
@@ -128,9 +151,15 @@ def _differences(clean: Ran, run: Ran, ignored: frozenset[str]) -> list[str]:
     return [
         f"{path} is {run.values.get(path, 'absent')}, {clean.values.get(path, 'absent')} without faults"
         for path in paths
-        if clean.values.get(path) != run.values.get(path) and not _is_ignored(path, ignored)
+        if clean.values.get(path) != run.values.get(path)
+        and not _is_ignored(path, ignored)
+        and not (path not in clean.values and _is_new(path, ignored))
     ]
 
 
 def _is_ignored(path: str, ignored: frozenset[str]) -> bool:
     return path in ignored or any(path.startswith((f"{each}.", f"{each}[")) for each in ignored)
+
+
+def _is_new(path: str, ignored: frozenset[str]) -> bool:
+    return any(each.endswith(_ANY) and path.startswith(each.removesuffix(_ANY)) for each in ignored)

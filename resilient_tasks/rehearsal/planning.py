@@ -43,11 +43,13 @@ def plans(calls: Iterable[tuple[str, int]], families: Sequence[str], runs: int, 
 
 
 def _single(by_task: dict[str, list[int]], families: Sequence[str], draw: random.Random) -> Iterator[tuple[Fault, ...]]:
-    """Yield single faults, one kind of each family for each task in turn, so that few runs touch all of them."""
+    """Yield single faults, so that few runs touch all tasks, and many touch every family of each task."""
+    tasks = [*by_task]
     for always in (False, True):
         turns: list[list[tuple[str, str]]] = []
-        for task in by_task:
-            for family in families:
+        for shift in range(len(families)):
+            for number, task in enumerate(tasks):
+                family = families[(number + shift) % len(families)]
                 forms = [form for form in FAMILIES[family] if not (always and form.partition(":")[2] in _ONCE)]
                 draw.shuffle(forms)
                 turns.append([(task, form) for form in forms])

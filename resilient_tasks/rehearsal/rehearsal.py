@@ -11,7 +11,7 @@ from typing import Any
 from resilient_tasks.explanation.explanation import explain
 from resilient_tasks.explanation.subjects import subject_of
 from resilient_tasks.rehearsal.faults import FAMILIES, Plan, families, plan
-from resilient_tasks.rehearsal.judge import Ran, judge, unstable
+from resilient_tasks.rehearsal.judge import Ran, judge, shown, unstable
 from resilient_tasks.rehearsal.planning import plans
 from resilient_tasks.rehearsal.results import Rehearsal, Result
 from resilient_tasks.rehearsal.runs import Runs
@@ -82,9 +82,7 @@ def rehearse(
                 "The flow calls no task, and faults are injected into tasks: there is none to inject."
             )
         tasks = tuple(dict.fromkeys(task for task, _ in calls))
-        found = Rehearsal(
-            _name(flow), seed, tasks, ignored=tuple(sorted(compared.ignored)), clean_seconds=again.seconds
-        )
+        found = Rehearsal(_name(flow), seed, tasks, ignored=shown(compared.ignored), clean_seconds=again.seconds)
         _run_all(found, compared, [replay] if replay else plans(calls, chosen, runs, seed), progress)
     return found
 

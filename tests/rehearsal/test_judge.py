@@ -85,3 +85,15 @@ def test_a_run_with_the_data_of_the_clean_one_has_recovered(values):
 def test_without_marks_a_run_that_completes_with_other_data_is_silent(values, others):
     verdict = judge(changed(CLEAN, values=values), changed(SAME, values=others)).verdict
     assert verdict is (Verdict.RECOVERED if values == others else Verdict.SILENT)
+
+
+@pytest.mark.parametrize(("folder", "end"), [("files/parts/", ".parquet"), ("result[", "]")])
+def test_a_name_that_is_new_in_each_run_is_never_called_silent(folder, end):
+    first, second, third = (
+        changed(CLEAN, values={**CLEAN.values, f"{folder}{name}{end}": "1 bytes"}) for name in ("a1", "b2", "c3")
+    )
+    ignored = unstable(first, second)
+    run = changed(SAME, values=third.values)
+    assert judge(first, run, ignored).verdict is Verdict.RECOVERED
+    without_a_known_file = {path: value for path, value in third.values.items() if path != "files/out.txt"}
+    assert judge(first, changed(run, values=without_a_known_file), ignored).verdict is Verdict.SILENT

@@ -81,3 +81,11 @@ def test_the_smallest_part_fails_and_no_part_with_one_fault_less_does(numbers, d
     found = smallest(faults, fails)
     assert fails(found)
     assert not any(fails(tuple(other for other in found if other != each)) for each in found)
+
+
+def test_as_many_runs_as_tasks_touch_each_task_and_as_many_families():
+    tasks = ["index", "page", "planes", "train", "record"]
+    made = [faults[-1] for faults in plans([(task, 1) for task in tasks], [*FAMILIES], len(tasks), 7)]
+    assert sorted(each.task for each in made) == sorted(tasks)
+    first = [next(iter(faults)) for faults in plans([(task, 1) for task in tasks], [*FAMILIES], len(tasks), 7)]
+    assert {each.family for each in first} == {*FAMILIES}
