@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import itertools
 import os
 import signal
 import threading
-from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -82,17 +82,15 @@ class Stage:
     def __init__(self, path: str, faults: Plan, known: Sequence[tuple[str, str]] = ()) -> None:
         self.path = path
         self.faults = faults
-        self._numbers: dict[tuple[str, str], list[int]] = {}
-        counts: Counter[str] = Counter()
+        self._known: dict[str, list[str]] = {}
         for task, arguments in known:
-            counts[task] += 1
-            self._numbers.setdefault((task, arguments), []).append(counts[task])
-        self._next = counts
+            self._known.setdefault(task, []).append(arguments)
+        self._taken: dict[str, set[int]] = {}
         self._calls: dict[str, int] = {}
         self._lock = threading.Lock()
 
     def call_of(self, task: str, run_id: str, parameters: Mapping[str, Any], limit: float | None) -> int:
-        """Return the number of a call of a task: that of the same call in the run without faults, if there is one.
+        """Return the number of a call of a task: that of the same call in the run without faults, else the first left.
 
         Args:
             task: the task's operation.
@@ -104,12 +102,15 @@ class Stage:
             if run_id in self._calls:
                 return self._calls[run_id]
             arguments = digest(dict(parameters))
-            waiting = self._numbers.get((task, arguments))
-            if waiting:
-                number = waiting.pop(0)
-            else:
-                self._next[task] += 1
-                number = self._next[task]
+            taken = self._taken.setdefault(task, set())
+            free = (number for number in itertools.count(1) if number not in taken)
+            same = (
+                number
+                for number, other in enumerate(self._known.get(task, ()), 1)
+                if other == arguments and number not in taken
+            )
+            number = next(itertools.chain(same, free))
+            taken.add(number)
             self._calls[run_id] = number
         trace.write(self.path, "call", task=task, arguments=arguments, call=number, limit=limit)
         return number
