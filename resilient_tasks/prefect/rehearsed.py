@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -128,6 +129,8 @@ def temporary_server() -> Iterator[None]:
     """Have flows and tasks run against a temporary Prefect server with an empty database during the block."""
     from prefect.testing import utilities  # noqa: PLC0415  # seconds to import, and few need it
 
+    # Otherwise the server contacts a host on the internet, and logs if it cannot.
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     with (
         utilities.prefect_test_harness(server_startup_timeout=_PATIENCE),
         TemporaryDirectory(prefix="resilient-tasks-") as home,
