@@ -79,7 +79,8 @@ def test_the_run_completes_and_its_tasks_show_what_recovered_and_was_degraded(ra
 
 
 def test_a_scheduled_run_starts_no_sooner_than_it_is_scheduled(ran):
-    assert ran.runs["scheduled"].start_time >= ran.later
+    rounding = timedelta(seconds=0.5)  # Prefect's server says how long to wait in whole seconds
+    assert ran.runs["scheduled"].start_time >= ran.later - rounding
 
 
 def test_a_run_that_is_cancelled_while_a_task_waits_makes_no_further_attempt(ran):
