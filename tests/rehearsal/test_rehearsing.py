@@ -216,6 +216,22 @@ def test_a_flow_that_fails_without_faults_is_refused_with_its_error():
         rehearse(broken)
 
 
+@pytest.mark.parametrize(
+    ("parameters", "problem"),
+    [
+        ({}, "missing a required argument: 'number'"),
+        ({"number": 1, "month": 7}, "got an unexpected keyword argument 'month'"),
+    ],
+)
+def test_a_flow_whose_parameters_are_missing_is_refused_before_it_runs(parameters, problem):
+    @flow
+    def month(number):
+        return number
+
+    with pytest.raises(CannotRehearseError, match=rf"month cannot be called .*{problem}.* write --param month=7"):
+        rehearse(month, parameters=parameters)
+
+
 def test_a_flow_without_tasks_is_refused():
     @flow
     def empty():
