@@ -7,7 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resilient_tasks import Bulkhead, CircuitBreaker, CircuitOpen, Pipeline, RateLimit, Retry, RetryBudget, resilient
+from resilient_tasks import (
+    AdaptiveRateLimit,
+    Bulkhead,
+    CircuitBreaker,
+    CircuitOpen,
+    Pipeline,
+    RateLimit,
+    Retry,
+    RetryBudget,
+    resilient,
+)
 from resilient_tasks.core.execution.clock import use_clock
 from resilient_tasks.core.store import MemoryStore
 from resilient_tasks.state import client, sqlite
@@ -263,17 +273,36 @@ def test_a_forgotten_circuit_of_a_key_starts_closed(clock):
     assert [type(fetch(0).error) for _ in range(3)] == [ConnectionError, ConnectionError, CircuitOpen]
 
 
-@pytest.mark.parametrize(
+EACH_POLICY = pytest.mark.parametrize(
     "policy",
     [
         CircuitBreaker(lambda key: f"{key}"),
         CircuitBreaker(lambda key: f"{key}", failures=3),
         RateLimit(lambda key: f"{key}", 5, per=1),
+        AdaptiveRateLimit(lambda key: f"{key}", start=5),
         Bulkhead(lambda key: f"{key}", 2),
         Retry(attempts=1, budget=RetryBudget(lambda key: f"{key}")),
     ],
-    ids=["rate", "in a row", "limit", "bulkhead", "budget"],
+    ids=["rate", "in a row", "limit", "adaptive limit", "bulkhead", "budget"],
 )
+
+
+@EACH_POLICY
+@pytest.mark.parametrize("store", [MemoryStore, Ending], ids=["memory", "shared"])
+@pytest.mark.parametrize("work", [lambda key: key, lambda key: down()], ids=["well", "failing"])
+def test_a_name_that_is_in_use_is_kept_while_others_are_forgotten(clock, policy, store, work):
+    with use_store(store()) as shared:
+        shared.views = Views(6)
+        fetch = by_key(policy, work)
+        fetch("other"), fetch("in use")
+        (kept,) = [view for key, view in shared.views.items() if key.endswith("in use")]
+        for key in range(60):
+            clock.advance(0.5)
+            fetch("in use"), fetch(f"{key}")
+            assert kept in shared.views.values()
+
+
+@EACH_POLICY
 def test_many_keys_leave_no_more_states_than_the_limit(clock, policy):
     states().views = Views(FEW)
     fetch = by_key(policy)

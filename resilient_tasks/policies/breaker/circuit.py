@@ -163,6 +163,7 @@ class SharedCircuit:
 
     def admit(self, rules: Rules, call: Call) -> Admission | Refusal:
         """Admit or refuse a call."""
+        self.was_used = True
         if self.is_known_closed(rules):
             return Admission(self.circuit.generation)
         # A new name each time: a call may come here more than once.
@@ -291,7 +292,6 @@ class SharedCircuit:
 
     def _cache(self, done: _Update[Any]) -> None:
         """Cache the circuit before another thread reads the store: no older one may replace a newer one."""
-        self.was_used = True
         if self._memory is not None:
             self._cell = self._memory.cell(self._key, _decode)
         else:
