@@ -69,6 +69,19 @@ def test_an_admitted_call_enters_no_pipeline(drive, policies):
     assert seen() is None
 
 
+@pytest.mark.parametrize("name", ["bulkhead", "window", "bucket", "in a row", "rate"])
+def test_an_open_door_asks_no_policy(drive, name, monkeypatch):
+    (policy,) = ALL[name].values()
+    asked, at_once = [], type(policy).at_once
+    monkeypatch.setattr(type(policy), "at_once", lambda *given: asked.append(1) or at_once(*given))
+    fetch = warm(drive(lambda: "done", **ALL[name]))
+    assert asked
+    asked.clear()
+    for _ in range(10):
+        fetch()
+    assert asked == []
+
+
 @pytest.mark.parametrize("policies", ALL.values(), ids=ALL)
 def test_a_failure_is_recorded_once_and_releases_what_was_taken(drive, policies, flaky):
     fetch = warm(drive(flaky(), retry=Retry(attempts=2, wait=0), **policies))
