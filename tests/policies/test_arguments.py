@@ -29,8 +29,8 @@ SHOWN = [
     (
         lambda: CircuitBreaker("x"),
         (
-            "CircuitBreaker(name='x', failures=None, failure_rate=0.5, window=60.0, min_calls=10, open_for=30.0, probes=1,"
-            " slow=None, slow_rate=0.5, last=None, open_at_most=120.0, on=None, enforce=True)"
+            "CircuitBreaker(name='x', failures=None, failure_rate=0.5, window=60.0, min_calls=10, open_for=30.0,"
+            " probes=1, slow=None, slow_rate=0.5, last=None, open_at_most=120.0, on=None, enforce=True)"
         ),
     ),
     (lambda: Fallback(value=1), "Fallback(use=None, value=1, on=None, timeout=None)"),
@@ -40,8 +40,8 @@ SHOWN = [
     (
         lambda: AdaptiveRateLimit("x"),
         (
-            "AdaptiveRateLimit(name='x', start=10, per=1.0, least=None, most=None, increase=None, decrease=0.7, on=None,"
-            " wait=True, enforce=True)"
+            "AdaptiveRateLimit(name='x', start=10, per=1.0, least=None, most=None, increase=None, decrease=0.7,"
+            " on=None, wait=True, enforce=True)"
         ),
     ),
     (lambda: Hedge(after=1), "Hedge(after=1.0, attempts=2)"),
