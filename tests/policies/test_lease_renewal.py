@@ -1,10 +1,11 @@
-"""The thread that renews the leases of the shared attempts that a process leads."""
+"""The threads that renew leases: of the shared attempts that a process leads, and of the slots that it holds."""
 
 import threading
 from types import SimpleNamespace
 
 import pytest
 
+from resilient_tasks.policies.bulkhead import slots
 from resilient_tasks.policies.single_flight import across_workers
 from resilient_tasks.policies.single_flight.across_workers import LEASE, LeaseRenewal
 
@@ -43,11 +44,12 @@ def pace(monkeypatch):
     pace = Pace()
     own = SimpleNamespace(Event=lambda: pace, Lock=threading.Lock, Thread=threading.Thread)
     monkeypatch.setattr(across_workers, "threading", own)
+    monkeypatch.setattr(slots, "threading", own)
     return pace
 
 
-def running():
-    return [thread for thread in threading.enumerate() if thread.name == "resilient:single-flight"]
+def running(name="resilient:single-flight"):
+    return [thread for thread in threading.enumerate() if thread.name == name]
 
 
 def test_one_thread_renews_all_leases_in_time_and_ends_with_the_last_attempt(pace):
@@ -93,4 +95,49 @@ def test_the_thread_starts_again_for_a_later_attempt(pace, anew):
     pace.round()
     assert (first.renewed, later.renewed) == (0, 1)
     renewal.end(later)
+    pace.go.release()
+
+
+class Held:
+    def __init__(self):
+        self.is_needed, self.written = True, 0
+
+    def write(self):
+        self.written += 1
+
+
+def test_one_thread_renews_the_slots_of_all_bulkheads_in_time_while_some_are_held(pace):
+    before = running("resilient:bulkhead")
+    renewals, first, second = slots._Renewals(), Held(), Held()
+    for number in range(2):  # the thread ends, and starts again with the next slot
+        first.is_needed = second.is_needed = True
+        renewals.add(first), renewals.add(second)
+        assert pace.came.acquire(timeout=30)
+        (thread,) = [each for each in running("resilient:bulkhead") if each not in before]
+        assert thread.daemon
+        pace.round()
+        second.is_needed = False
+        pace.round()
+        assert (first.written, second.written) == (2 * number + 2, number + 1)
+        first.is_needed = False
+        pace.go.release()
+        thread.join(30)
+        assert not thread.is_alive()
+    assert max(pace.waits) <= slots.LEASE / 3
+
+
+def test_a_thread_that_cannot_start_at_shutdown_is_started_by_the_next_slot(pace, monkeypatch):
+    renewals, held = slots._Renewals(), Held()
+
+    def refuses(**_):
+        raise RuntimeError("cannot schedule new futures after shutdown")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(slots.threading, "Thread", refuses)
+        renewals.add(held)
+    renewals.add(held)
+    assert pace.came.acquire(timeout=30)
+    pace.round()
+    assert held.written == 1
+    held.is_needed = False
     pace.go.release()

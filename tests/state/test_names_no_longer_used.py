@@ -2,6 +2,7 @@
 
 import math
 import sqlite3
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -289,17 +290,36 @@ EACH_POLICY = pytest.mark.parametrize(
 
 @EACH_POLICY
 @pytest.mark.parametrize("store", [MemoryStore, Ending], ids=["memory", "shared"])
-@pytest.mark.parametrize("work", [lambda key: key, lambda key: down()], ids=["well", "failing"])
-def test_a_name_that_is_in_use_is_kept_while_others_are_forgotten(clock, policy, store, work):
+@pytest.mark.parametrize("error", [None, ConnectionError("down")], ids=["well", "failing"])
+@pytest.mark.parametrize("way", ["__call__", "outcome"])
+def test_a_name_that_is_in_use_is_kept_while_others_are_forgotten(clock, policy, store, error, way):
+    def work(key):
+        if error is not None:
+            raise error
+
     with use_store(store()) as shared:
-        shared.views = Views(6)
-        fetch = by_key(policy, work)
-        fetch("other"), fetch("in use")
-        (kept,) = [view for key, view in shared.views.items() if key.endswith("in use")]
+        shared.views, views = Views(6), []
+        fetch = getattr(resilient(policies=[policy])(work), way)
         for key in range(60):
             clock.advance(0.5)
-            fetch("in use"), fetch(f"{key}")
-            assert kept in shared.views.values()
+            for name in (f"{key}", "in use"):
+                with suppress(ConnectionError, CircuitOpen):
+                    fetch(name)
+            views += [view for name, view in shared.views.items() if name.endswith("in use")]
+        assert len(views) == 60
+        assert len(set(views)) == 1
+
+
+def test_a_circuit_whose_calls_pass_an_open_door_is_kept_while_others_are_forgotten(clock):
+    states().views = Views(6)
+    breaker = CircuitBreaker("in use")
+    fetch, others = resilient(breaker=breaker)(lambda: "done"), by_key(CircuitBreaker(lambda key: f"{key}"))
+    for key in range(60):
+        others(key)
+        for _ in range(4):
+            fetch()
+            clock.advance(1)
+    assert breaker.status().calls > 50  # of the last minute, one in each second
 
 
 @EACH_POLICY
