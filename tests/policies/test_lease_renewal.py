@@ -1,5 +1,6 @@
 """The threads that renew leases: of the shared attempts that a process leads, and of the slots that it holds."""
 
+import os
 import threading
 from types import SimpleNamespace
 
@@ -141,3 +142,17 @@ def test_a_thread_that_cannot_start_at_shutdown_is_started_by_the_next_slot(pace
     assert held.written == 1
     held.is_needed = False
     pace.go.release()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
+def test_a_forked_child_renews_none_of_its_parents_leases(pace):
+    before, attempt = running(), Attempt()
+    across_workers.renewal.begin(attempt, attempt.goes_on)
+    assert pace.came.acquire(timeout=30)
+    (thread,) = [each for each in running() if each not in before]
+    if (child := os.fork()) == 0:
+        os._exit(len(across_workers.renewal._attempts))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    across_workers.renewal.end(attempt)
+    pace.go.release()
+    thread.join(30)
