@@ -87,6 +87,8 @@ class Run:
         return 1  # `loop` ends the process; the tests could not be collected
 
     def pytest_runtestloop(self, session):
+        if session.testsfailed:  # a file could not be imported
+            os._exit(1)
         self.loop(session.items)
 
     def pytest_runtest_logreport(self, report):

@@ -20,6 +20,7 @@ from resilient_tasks import (
     explain,
     resilient,
 )
+from resilient_tasks.core.bounds import Bound
 from resilient_tasks.core.execution import clock as clocks
 from resilient_tasks.core.execution.clock import use_clock
 from resilient_tasks.core.store import MemoryStore
@@ -520,6 +521,11 @@ def test_it_crosses_to_another_process_as_a_value_and_is_explained():
     assert limit.describe() == "rate limit: api, adapts between 0.5 and 100 calls in 60 s, from 10"
     text = explain(resilient(rate_limit=limit, retry=3, timeout=1, idempotent=True)(print))
     assert [line.partition(":")[0] for line in text.splitlines()[:3]] == ["1. retry", "2. rate limit", "3. timeout"]
+
+
+@pytest.mark.parametrize(("wait", "seconds"), [(False, 0.0), (4, 4.001), (True, float("inf"))])
+def test_its_worst_case_is_its_longest_wait(wait, seconds):
+    assert adaptive(wait=wait).longest(Bound()).total.seconds == seconds
 
 
 def test_it_is_given_as_the_rate_limit():

@@ -26,6 +26,7 @@ from resilient_tasks.core import call as calls
 from resilient_tasks.core import settings
 from resilient_tasks.core.execution.clock import SystemClock, use_clock
 from resilient_tasks.core.store import MemoryStore
+from resilient_tasks.policies.breaker.machine import Circuit
 from resilient_tasks.state.states import states, use_store
 from resilient_tasks.testing import VirtualClock
 
@@ -69,6 +70,19 @@ def test_an_admitted_call_enters_no_pipeline(drive, policies):
     assert seen() is None
 
 
+@pytest.mark.parametrize("name", ["bulkhead", "window", "bucket", "in a row", "rate"])
+def test_an_open_door_asks_no_policy(drive, name, monkeypatch):
+    (policy,) = ALL[name].values()
+    asked, at_once = [], type(policy).at_once
+    monkeypatch.setattr(type(policy), "at_once", lambda *given: asked.append(1) or at_once(*given))
+    fetch = warm(drive(lambda: "done", **ALL[name]))
+    assert asked
+    asked.clear()
+    for _ in range(10):
+        fetch()
+    assert asked == []
+
+
 @pytest.mark.parametrize("policies", ALL.values(), ids=ALL)
 def test_a_failure_is_recorded_once_and_releases_what_was_taken(drive, policies, flaky):
     fetch = warm(drive(flaky(), retry=Retry(attempts=2, wait=0), **policies))
@@ -103,8 +117,11 @@ def test_functions_with_different_limits_see_the_same_slots(drive):
     assert many((many,)) == 2
 
 
-def test_breakers_of_one_name_count_their_successes_by_their_own_rules(drive):
+@pytest.mark.parametrize("changed", [False, True], ids=["of the code", "changed"])
+def test_breakers_of_one_name_count_their_successes_by_their_own_rules(drive, changed):
     by_rate = CircuitBreaker("x", window=600)
+    if changed:
+        by_rate.set_numbers(open_for=5)
     in_a_row, rate = drive(lambda: None, breaker=CircuitBreaker("x", failures=3)), drive(lambda: None, breaker=by_rate)
     for _ in range(5):
         rate()
@@ -166,6 +183,19 @@ def test_a_circuit_that_opened_meanwhile_admits_no_call(drive, clock):
     breaker.isolate()
     with pytest.raises(CircuitOpen):
         fetch()
+
+
+@pytest.mark.parametrize("rules", [{"failures": 2}, {}, {"slow": 5}], ids=["in a row", "rate", "slow"])
+def test_a_circuit_that_was_written_to_the_memory_from_outside_is_read(drive, clock, rules):
+    breaker = CircuitBreaker("x", **rules)
+    fetch = warm(drive(lambda: "done", breaker=breaker))
+    for state in (Circuit().opened(clock.now(), 10.0, "by hand"), Circuit()):
+        states().update("breaker/x", lambda *_, state=state: (state.encode(), None))
+        if state.state == "open":
+            with pytest.raises(CircuitOpen):
+                fetch()
+        else:
+            assert fetch() == "done"
 
 
 @pytest.mark.parametrize(
