@@ -33,7 +33,13 @@ OUT = ROOT / "out" / "mutation"
 ACCEPTED = Path(__file__).with_name("mutants_accepted.txt")
 TESTS = (
     *("tests/core", "tests/policies", "tests/state", "tests/explanation"),
-    *("tests/test_model_of_a_call.py", "tests/test_house.py"),
+    *(
+        "tests/test_model_of_a_call.py",
+        "tests/test_house.py",
+        "tests/test_own_error_arrives.py",
+        "tests/test_decorate.py",
+    ),
+    *("tests/test_named_policies.py", "tests/test_what_newcomers_type.py"),
 )
 WARM = (
     "asyncio",

@@ -115,6 +115,19 @@ class TestHowOften:
         drive(second, retry=Retry(attempts=5, wait=1, stop=tenacity.stop_after_attempt(2))).outcome()
         assert (first.calls, second.calls) == (2, 2)
 
+    @pytest.mark.parametrize("others", [(), (ValueError,), (lambda error: False,)])
+    def test_a_condition_of_tenacity_sees_the_arguments_and_the_attempt(self, drive, flaky, others):
+        seen = []
+
+        class Asked(tenacity.retry_base):
+            def __call__(self, state):
+                seen.append((state.args, state.attempt_number))
+                return True
+
+        fetch = flaky(*[ConnectionError()] * 2)
+        assert drive(fetch, retry=Retry(on=(*others, Asked()), attempts=3, wait=0))("flights") == "flights"
+        assert seen == [(("flights",), 1), (("flights",), 2)]
+
     def test_stops_can_be_combined(self, drive, flaky):
         fetch = flaky(*[ConnectionError()] * 99)
         stop = tenacity.stop_after_delay(1000) | tenacity.stop_after_attempt(3)
