@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[2]
 OUT = ROOT / "out" / "mutation"
 ACCEPTED = Path(__file__).with_name("mutants_accepted.txt")
 TESTS = (
-    *("tests/core", "tests/policies", "tests/state", "tests/explanation"),
+    *("tests/core", "tests/policies", "tests/state", "tests/explanation", "tests/observe", "tests/subprocess"),
     *(
         "tests/test_model_of_a_call.py",
         "tests/test_house.py",
