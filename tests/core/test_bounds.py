@@ -7,9 +7,12 @@ import pytest
 from resilient_tasks.core.bounds import MOST_STEPS, NEVER, Bound, Ends, Span, Step, Waits, of_function
 
 UNLIMITED = "the function has no timeout= and no deadline="
-#: An attempt of at most 5 s.
-FIVE = of_function(60.0).interrupted(5)
 WAITS = Waits(((1, 2), (2, 4)), (3, 8))
+
+
+def five():
+    """Return the bound of an attempt of at most 5 s."""
+    return of_function(60.0).interrupted(5)
 
 
 def attempt(seconds, beside=0.0, number=1):
@@ -33,62 +36,62 @@ FOUR_TIMES = (attempt(5), wait(2), attempt(5), wait(4), attempt(5), wait(8), att
 
 
 @pytest.mark.parametrize(
-    ("bound", "attempts", "total", "starts", "steps"),
+    ("make", "attempts", "total", "starts", "steps"),
     [
-        (of_function(60.0), 1, Span(0, (UNLIMITED,)), [0], (attempt(NEVER),)),
-        (FIVE, 1, Span(5), [0], (attempt(5),)),
-        (FIVE.within(3), 1, Span(3), [0], (attempt(3),)),
-        (FIVE.within(9), 1, Span(5), [0], (attempt(5),)),
-        (FIVE.within(NEVER), 1, Span(5), [0], (attempt(5),)),
-        (FIVE.never_interrupted("it blocks"), 1, Span(5, ("it blocks",)), [0], (attempt(5),)),
-        (FIVE.never_interrupted("it blocks").within(3), 1, Span(3, ("it blocks",)), [0], (attempt(3),)),
-        (FIVE.after(4, "a slot"), 1, Span(9), [0], (slot(4), attempt(5))),
-        (FIVE.after(4, "a slot").within(6), 1, Span(6), [0], (slot(4), attempt(2))),
-        (FIVE.after(0, "a slot"), 1, Span(5), [0], (attempt(5),)),
+        (lambda: of_function(60.0), 1, Span(0, (UNLIMITED,)), [0], (attempt(NEVER),)),
+        (lambda: five(), 1, Span(5), [0], (attempt(5),)),
+        (lambda: five().within(3), 1, Span(3), [0], (attempt(3),)),
+        (lambda: five().within(9), 1, Span(5), [0], (attempt(5),)),
+        (lambda: five().within(NEVER), 1, Span(5), [0], (attempt(5),)),
+        (lambda: five().never_interrupted("it blocks"), 1, Span(5, ("it blocks",)), [0], (attempt(5),)),
+        (lambda: five().never_interrupted("it blocks").within(3), 1, Span(3, ("it blocks",)), [0], (attempt(3),)),
+        (lambda: five().after(4, "a slot"), 1, Span(9), [0], (slot(4), attempt(5))),
+        (lambda: five().after(4, "a slot").within(6), 1, Span(6), [0], (slot(4), attempt(2))),
+        (lambda: five().after(0, "a slot"), 1, Span(5), [0], (attempt(5),)),
         (
-            FIVE.after(NEVER, "a slot"),
+            lambda: five().after(NEVER, "a slot"),
             1,
             Span(5, ("the wait for a slot has no limit",)),
             [0],
             (slot(NEVER), attempt(5)),
         ),
-        (FIVE.then(2, "a stand-in"), 1, Span(7), [0], (attempt(5), stand_in(2))),
-        (FIVE.then(2, "a stand-in").within(3), 1, Span(5), [0], (attempt(3),)),
+        (lambda: five().then(2, "a stand-in"), 1, Span(7), [0], (attempt(5), stand_in(2))),
+        (lambda: five().then(2, "a stand-in").within(3), 1, Span(5), [0], (attempt(3),)),
         (
-            FIVE.then(None, "a stand-in"),
+            lambda: five().then(None, "a stand-in"),
             1,
             Span(5, ("a stand-in has no timeout",)),
             [0],
             (attempt(5), stand_in(NEVER)),
         ),
-        (FIVE.unknown("no word"), 1, Span(5, ("no word",)), [0], (attempt(5),)),
-        (FIVE.unknown("no word", 3), 3, Span(15, ("no word",)), [0, 0, 0], (attempt(5),)),
-        (FIVE.unknown("no word", 3).within(4), 3, Span(4, ("no word",)), [0, 0, 0], (attempt(4),)),
-        (FIVE.repeated(4, WAITS, asks=False), 4, Span(34), [0, 1, 3, 6], FOUR_TIMES),
-        (FIVE.repeated(4, WAITS).within(3.5), 3, Span(3.5), [0, 1, 3], (attempt(3.5),)),
-        (FIVE.repeated(9, WAITS, ends=Ends(before=7), asks=False), 4, Span(12), [0, 1, 3, 6], FOUR_TIMES),
+        (lambda: five().unknown("no word"), 1, Span(5, ("no word",)), [0], (attempt(5),)),
+        (lambda: five().unknown("no word", 3), 3, Span(15, ("no word",)), [0, 0, 0], (attempt(5),)),
+        (lambda: five().unknown("no word", 3).within(4), 3, Span(4, ("no word",)), [0, 0, 0], (attempt(4),)),
+        (lambda: five().repeated(4, WAITS, asks=False), 4, Span(34), [0, 1, 3, 6], FOUR_TIMES),
+        (lambda: five().repeated(4, WAITS).within(3.5), 3, Span(3.5), [0, 1, 3], (attempt(3.5),)),
+        (lambda: five().repeated(9, WAITS, ends=Ends(before=7), asks=False), 4, Span(12), [0, 1, 3, 6], FOUR_TIMES),
         (
-            FIVE.repeated(9, WAITS, ends=Ends(after=7), asks=False),
+            lambda: five().repeated(9, WAITS, ends=Ends(after=7), asks=False),
             5,
             Span(20),
             [0, 1, 3, 6, 9],
             (*FOUR_TIMES, wait(8), attempt(5)),
         ),
         (
-            FIVE.repeated(NEVER, WAITS, asks=False).within(12),
+            lambda: five().repeated(NEVER, WAITS, asks=False).within(12),
             5,
             Span(12),
             [0, 1, 3, 6, 9],
             (attempt(5), wait(2), attempt(5)),
         ),
-        (FIVE.beside(3, 2), 3, Span(9), [0, 2, 4], (attempt(9, 2, 3),)),
-        (FIVE.beside(3, 5), 3, Span(15), [0, 5, 10], (attempt(15, 5, 3),)),
-        (FIVE.beside(3, 6), 1, Span(5), [0], (attempt(5),)),
-        (FIVE.beside(3, 2).within(3), 2, Span(3), [0, 2], (attempt(3, 2, 2),)),
-        (FIVE.beside(3, 2).within(2), 1, Span(2), [0], (attempt(2),)),
-        (FIVE.after(4, "a slot").beside(3, 2), 3, Span(21), [0, 2, 4], (slot(4), attempt(17, 2, 3))),
+        (lambda: five().beside(3, 2), 3, Span(9), [0, 2, 4], (attempt(9, 2, 3),)),
+        (lambda: five().beside(3, 5), 3, Span(15), [0, 5, 10], (attempt(15, 5, 3),)),
+        (lambda: five().beside(3, 6), 1, Span(5), [0], (attempt(5),)),
+        (lambda: five().beside(3, 2).within(3), 2, Span(3), [0, 2], (attempt(3, 2, 2),)),
+        (lambda: five().beside(3, 2).within(2), 1, Span(2), [0], (attempt(2),)),
+        (lambda: five().after(4, "a slot").beside(3, 2), 3, Span(21), [0, 2, 4], (slot(4), attempt(17, 2, 3))),
         (
-            FIVE.after(1, "a slot").after(4, "a slot").beside(2, 2),
+            lambda: five().after(1, "a slot").after(4, "a slot").beside(2, 2),
             2,
             Span(17),
             [0, 2],
@@ -96,7 +99,8 @@ FOUR_TIMES = (attempt(5), wait(2), attempt(5), wait(4), attempt(5), wait(8), att
         ),
     ],
 )
-def test_a_bound_gives_attempts_seconds_and_steps(bound, attempts, total, starts, steps):
+def test_a_bound_gives_attempts_seconds_and_steps(make, attempts, total, starts, steps):
+    bound = make()
     assert bound.attempts == attempts
     assert bound.total == total
     assert list(islice(bound.starts(), 10)) == starts
@@ -104,33 +108,34 @@ def test_a_bound_gives_attempts_seconds_and_steps(bound, attempts, total, starts
 
 
 @pytest.mark.parametrize(
-    ("bound", "queue", "beyond", "busy"),
+    ("make", "queue", "beyond", "busy"),
     [
-        (of_function(60.0), Span(), Span(), NEVER),
-        (FIVE, Span(), Span(), 5),
-        (FIVE.within(3), Span(), Span(), 3),
-        (FIVE.never_interrupted("it blocks"), Span(), Span(0, ("it blocks",)), 5),
-        (FIVE.never_interrupted("it blocks").interrupted(2), Span(), Span(), 2),
-        (FIVE.after(4, "a slot"), Span(4), Span(), 5),
-        (FIVE.after(4, "a slot").within(3), Span(3), Span(), 3),
-        (FIVE.then(2, "a stand-in"), Span(), Span(2), 5),
-        (FIVE.then(None, "a stand-in"), Span(), Span(0, ("a stand-in has no timeout",)), 5),
-        (FIVE.unknown("no word"), Span(), Span(0, ("no word",)), 5),
-        (FIVE.repeated(2, WAITS, asks=False), Span(), Span(), 12),
-        (FIVE.after(4, "a slot").repeated(2, WAITS, asks=False), Span(20), Span(), 20),
+        (lambda: of_function(60.0), Span(), Span(), NEVER),
+        (lambda: five(), Span(), Span(), 5),
+        (lambda: five().within(3), Span(), Span(), 3),
+        (lambda: five().never_interrupted("it blocks"), Span(), Span(0, ("it blocks",)), 5),
+        (lambda: five().never_interrupted("it blocks").interrupted(2), Span(), Span(), 2),
+        (lambda: five().after(4, "a slot"), Span(4), Span(), 5),
+        (lambda: five().after(4, "a slot").within(3), Span(3), Span(), 3),
+        (lambda: five().then(2, "a stand-in"), Span(), Span(2), 5),
+        (lambda: five().then(None, "a stand-in"), Span(), Span(0, ("a stand-in has no timeout",)), 5),
+        (lambda: five().unknown("no word"), Span(), Span(0, ("no word",)), 5),
+        (lambda: five().repeated(2, WAITS, asks=False), Span(), Span(), 12),
+        (lambda: five().after(4, "a slot").repeated(2, WAITS, asks=False), Span(20), Span(), 20),
     ],
 )
-def test_a_bound_gives_the_time_before_and_after_the_work(bound, queue, beyond, busy):
+def test_a_bound_gives_the_time_before_and_after_the_work(make, queue, beyond, busy):
+    bound = make()
     assert (bound.queue, bound.beyond, bound.busy) == (queue, beyond, busy)
 
 
 def test_a_wait_that_a_service_asks_for_counts_in_a_loop_that_keeps_it():
-    assert FIVE.repeated(3, WAITS).total == Span(3 * 5 + 2 * 60)
-    assert FIVE.repeated(3, WAITS, asks=False).total == Span(3 * 5 + 2 + 4)
+    assert five().repeated(3, WAITS).total == Span(3 * 5 + 2 * 60)
+    assert five().repeated(3, WAITS, asks=False).total == Span(3 * 5 + 2 + 4)
 
 
 def test_an_unlimited_loop_says_so_and_keeps_few_steps():
-    bound = FIVE.repeated(NEVER, WAITS, asks=False)
+    bound = five().repeated(NEVER, WAITS, asks=False)
     assert bound.attempts == NEVER
     assert bound.total.why == ("the number of attempts is unlimited",)
     assert len(bound.steps) == MOST_STEPS
@@ -138,14 +143,14 @@ def test_an_unlimited_loop_says_so_and_keeps_few_steps():
 
 
 def test_the_steps_that_are_not_kept_are_counted():
-    bound = FIVE.repeated(30, Waits((), (1, 1)), asks=False)
+    bound = five().repeated(30, Waits((), (1, 1)), asks=False)
     made = sum(step.number for step in bound.steps if step.kind != "wait")
     assert made == bound.attempts == 30
     assert bound.total == Span(30 * 5 + 29)
 
 
 def test_waits_without_a_limit_have_none_in_a_loop():
-    bound = FIVE.repeated(2, Waits(later=(0, 0), why=("the wait is a function",)), asks=False)
+    bound = five().repeated(2, Waits(later=(0, 0), why=("the wait is a function",)), asks=False)
     assert bound.total == Span(10, ("the wait is a function",))
     assert bound.steps[1] == wait(NEVER)
 
@@ -186,7 +191,7 @@ def test_a_span_that_is_capped_takes_what_goes_on_in_addition():
 
 
 def test_a_loop_in_a_loop_starts_as_early_as_any_inner_attempt_can_end():
-    inner = FIVE.repeated(2, Waits(later=(1, 1)), asks=False)
+    inner = five().repeated(2, Waits(later=(1, 1)), asks=False)
     outer = inner.repeated(2, Waits(later=(10, 10)), asks=False)
     assert outer.attempts == 4
     assert list(outer.starts()) == [0, 1, 11, 12]  # a round of one attempt, then one of two; or two of two
