@@ -39,7 +39,7 @@ FOUR_TIMES = (attempt(5), wait(2), attempt(5), wait(4), attempt(5), wait(8), att
     ("make", "attempts", "total", "starts", "steps"),
     [
         (lambda: of_function(60.0), 1, Span(0, (UNLIMITED,)), [0], (attempt(NEVER),)),
-        (lambda: five(), 1, Span(5), [0], (attempt(5),)),
+        (five, 1, Span(5), [0], (attempt(5),)),
         (lambda: five().within(3), 1, Span(3), [0], (attempt(3),)),
         (lambda: five().within(9), 1, Span(5), [0], (attempt(5),)),
         (lambda: five().within(NEVER), 1, Span(5), [0], (attempt(5),)),
@@ -111,7 +111,7 @@ def test_a_bound_gives_attempts_seconds_and_steps(make, attempts, total, starts,
     ("make", "queue", "beyond", "busy"),
     [
         (lambda: of_function(60.0), Span(), Span(), NEVER),
-        (lambda: five(), Span(), Span(), 5),
+        (five, Span(), Span(), 5),
         (lambda: five().within(3), Span(), Span(), 3),
         (lambda: five().never_interrupted("it blocks"), Span(), Span(0, ("it blocks",)), 5),
         (lambda: five().never_interrupted("it blocks").interrupted(2), Span(), Span(), 2),
