@@ -1,6 +1,7 @@
 """AdaptiveRateLimit: what lowers and raises the rate, which calls wait, and that limits of one name are shared."""
 
 import asyncio
+from types import SimpleNamespace
 
 import cloudpickle
 import pytest
@@ -483,6 +484,40 @@ def test_an_unreadable_state_is_replaced(state):
     states().update("adaptive/api", lambda *_: (state, None))
     assert isinstance(Pipeline(adaptive()).outcome(int, "7"), Ok)
     assert adaptive().status().rate <= 100
+
+
+def test_a_waiting_call_writes_nothing_unless_a_clock_ran_fast():
+    rules, limit = adaptive()._rules, Limit(10, 0.0)
+    for _ in range(3):
+        limit.enqueue(0.0, 100)
+    again = Limit.decode(rules, limit.encode(), 0.05)
+    assert not again.corrected
+    again = Limit.decode(rules, again.encode(), 0.0)
+    assert again.corrected  # it was written at 0.05
+    assert not Limit.decode(rules, again.encode(), 0.0).corrected
+
+
+def test_the_wait_of_the_next_call_is_that_of_its_place():
+    limit = Limit(10, 5.0)
+    assert (limit.wait(5.0), limit.wait(7.0)) == (0.0, 0.0)
+    limit.enqueue(5.0, 100), limit.enqueue(5.0, 100)
+    assert [round(limit.wait(now), 6) for now in (5.0, 5.05, 5.2, 9.0)] == [0.2, 0.15, 0.0, 0.0]
+
+
+def test_a_call_that_begins_at_once_leaves_the_queue_and_earlier_calls_as_they_are():
+    limit = Limit(10, 5.0)
+    cell = SimpleNamespace(live=limit)
+    assert Limit.try_acquire(cell, 4.9) is None  # of a clock that was set
+    assert Limit.try_acquire(cell, 5.0) == 0
+    assert Limit.try_acquire(cell, 5.05) is None
+    assert Limit.try_acquire(cell, 5.15) == 0
+    assert (limit.first, limit.begun, limit.next, limit.at, limit.written) == (1, 1, 2, 5.15, 5.15)
+    for _ in range(3):
+        limit.enqueue(5.15, 100)
+    limit.leave(5.15, 3)  # a gap: the calls behind it move up
+    assert Limit.try_acquire(cell, 6.0) is None
+    cell.live = None
+    assert Limit.try_acquire(cell, 9.0) is None
 
 
 def test_another_policy_may_have_narrower_rules():
