@@ -225,6 +225,21 @@ def test_a_client_error_counts_as_accepted(drive, clock):
     assert limit.status().rate == 11
 
 
+def test_it_grows_after_a_second_in_which_three_quarters_of_it_were_accepted():
+    limit, rules = Limit(8, 0.0), adaptive(start=8, increase=2)._rules
+    for now, calls, rate in (
+        (0.0, 9, 8),
+        (0.5, 5, 8),
+        (1.0, 0, 8),
+        (1.5, 5, 8),
+        (2.0, 0, 8),
+        (2.5, 5, 8),
+        (3.0, 1, 10),
+    ):
+        limit.accept(rules, now, Accepted(limit.generation, calls))
+        assert limit.rate == rate
+
+
 def test_it_does_not_grow_in_a_pause():
     limit, rules = Limit(10, 0.0), adaptive()._rules
     limit.refuse(rules, 0.0, 0, 0)
@@ -561,6 +576,12 @@ def test_it_crosses_to_another_process_as_a_value_and_is_explained():
 @pytest.mark.parametrize(("wait", "seconds"), [(False, 0.0), (4, 4.001), (True, float("inf"))])
 def test_its_worst_case_is_its_longest_wait(wait, seconds):
     assert adaptive(wait=wait).longest(Bound()).total.seconds == seconds
+
+
+def test_its_least_may_be_its_most():
+    assert (
+        adaptive(start=5, least=5, most=5).describe() == "rate limit: api, adapts between 5 and 5 calls in 1 s, from 5"
+    )
 
 
 def test_it_is_given_as_the_rate_limit():

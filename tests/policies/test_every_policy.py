@@ -190,3 +190,10 @@ def test_a_key_function_of_other_arguments_is_refused_at_decoration(policy):
     resilient(policies=[policy(lambda x: x)])(stand_in)
     with pytest.raises(PolicyError, match="names url"):
         resilient(policies=[policy(lambda url: url)])(stand_in)
+
+
+def test_no_rows_may_be_the_least():
+    assert Validate(output=Row, min_rows=0).min_rows == 0
+    for wrong in (-1, 1.5, True):
+        with pytest.raises(PolicyError, match="min_rows"):
+            Validate(output=Row, min_rows=wrong)
