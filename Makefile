@@ -18,7 +18,7 @@ WORKERS ?= 3
 SHARED := -n $(WORKERS) --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fast check docs bench timeouts splitting chunks breakers hedging outage alerts-pictures report-pictures prefect-pictures sinks rehearsal rough storm remote kinds \
+.PHONY: help demo test fast check docs bench timeouts splitting chunks breakers hedging outage alerts-pictures report-pictures prefect-pictures sinks rehearsal rough storm remote kinds client-retries \
 	secrets everywhere flights-everywhere promotion-rates with-prefect prefect-3.8 lowest mutation clean
 
 help:  ## This list.
@@ -100,6 +100,10 @@ remote: $(FOR_DEV)  ## Twenty flows whose server is away for 20 s, and how each 
 kinds:  ## Real errors of real clients, and the kind that each gets. Three minutes. OPTIONS=--wrong: only the wrong ones.
 	@$(MAKE) --no-print-directory .venv-kinds/.for-kinds VENV=.venv-kinds
 	PYTHONPATH=. .venv-kinds/bin/python tests/benchmarks/kinds_table.py --page docs/measured.md $(OPTIONS)
+
+client-retries:  ## How often clients send a write by themselves, where its reply is lost or the service is busy. Ten minutes.
+	@$(MAKE) --no-print-directory .venv-kinds/.for-kinds VENV=.venv-kinds
+	PYTHONPATH=. .venv-kinds/bin/python tests/benchmarks/client_retries.py --page docs/measured.md
 
 secrets: $(FOR_DEV)  ## Thousands of generated secrets: leaks through redaction, and false positives. A minute.
 	$(BIN)/python tests/benchmarks/secrets/measure.py --page docs/measured.md

@@ -244,17 +244,6 @@ def _usable(client: SyncPrefectClient) -> str:
     return f"There: {', '.join(names)}." if names else "It has no block that can send alerts."
 
 
-def usable_blocks() -> str:
-    """Return a sentence with the blocks on the server that can send alerts.
-
-    Raises:
-        ValueError: no server is configured.
-        ConnectionError: the server does not answer or refuses.
-    """
-    with _server() as client:
-        return _usable(client)
-
-
 def _put(client: SyncPrefectClient, automation: AutomationCore, purpose: str, *, dry_run: bool) -> Step:
     existing = client.read_automations_by_name(automation.name)
     definition = automation.model_dump(mode="json")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from resilient_tasks.core.events import Event, bus
+from resilient_tasks.core.events import Event, RowsInvalid, RowsWarned, bus
 from resilient_tasks.core.execution import limits
 from resilient_tasks.core.execution.interrupt import Overrun
 from resilient_tasks.core.failures import describe
@@ -121,7 +121,20 @@ def _note(event: Event, path: Path) -> None:
     if event.operation.endswith(mutation.CHECK):
         return
     if event.name in _MARKS:
-        trace.write(str(path), "mark", text=f"{event.operation}: {event.name}")
+        text = f"{event.operation}: {event.name}"
+        frame = f"{event.call} {getattr(event, 'part', '')}"
+        trace.write(str(path), "mark", text=text, frame=frame, count=_count(event))
+
+
+def _count(event: Event) -> int:
+    """Return of how many rows an event is, or 1."""
+    match event:
+        case RowsInvalid():
+            return event.invalid
+        case RowsWarned():
+            return sum(event.reasons.values())
+        case _:
+            return 1
 
 
 def _shorten_limits(seconds_of: Mapping[str, float], clock: VirtualClock) -> None:
