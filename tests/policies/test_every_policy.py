@@ -2,7 +2,9 @@
 
 import contextlib
 import inspect
+import math
 from math import inf
+from types import SimpleNamespace
 
 import pytest
 from pydantic import BaseModel
@@ -27,6 +29,7 @@ from resilient_tasks import (
     resilient,
 )
 from resilient_tasks.core.bounds import Bound
+from resilient_tasks.policies import hedge
 
 
 class Row(BaseModel):
@@ -192,8 +195,59 @@ def test_a_key_function_of_other_arguments_is_refused_at_decoration(policy):
         resilient(policies=[policy(lambda url: url)])(stand_in)
 
 
-def test_no_rows_may_be_the_least():
-    assert Validate(output=Row, min_rows=0).min_rows == 0
-    for wrong in (-1, 1.5, True):
-        with pytest.raises(PolicyError, match="min_rows"):
-            Validate(output=Row, min_rows=wrong)
+@pytest.mark.parametrize(
+    ("make", "least", "refused"),
+    [
+        (lambda number: CircuitBreaker("x", failures=number), 1, 0),
+        (lambda number: CircuitBreaker("x", min_calls=number), 1, 0),
+        (lambda number: CircuitBreaker("x", probes=number), 1, 0),
+        (lambda number: CircuitBreaker("x", min_calls=1, last=number), 1, 0),
+        (lambda number: CircuitBreaker("x", last=number), 10, 9),
+        (lambda number: CircuitBreaker("x", failures=3, last=number), 1, 0),
+        (lambda number: CircuitBreaker("x", failures=3, slow=1, last=number), 10, 9),
+        (lambda number: CircuitBreaker("x", failure_rate=number), 0, -0.1),
+        (lambda number: CircuitBreaker("x", slow_rate=number), 1, 1.1),
+        (lambda number: Bulkhead("x", number), 1, 0),
+        (lambda number: Bulkhead("x", 1, queue=number), 0, -1),
+        (lambda number: RateLimit("x", number, 1), 1, 0),
+        (lambda number: RateLimit("x", number, 1), 1000, 1001),
+        (lambda number: RateLimit("x", 1, 1, burst=number), 1, 0),
+        (lambda number: Retry(attempts=number), 1, 0),
+        (lambda number: Retry(wait=number), 0, -0.1),
+        (lambda number: RetryBudget("x", share=number), 0, -0.1),
+        (lambda number: RetryBudget("x", floor=number), 0, -1),
+        (lambda number: Hedge(after=1, attempts=number), 2, 1),
+        (lambda number: Chaos(number, fault=OSError), 0.0, -0.1),
+        (lambda number: Chaos(number, fault=OSError), 1.0, 1.1),
+        (lambda number: SingleFlight(shared=True, largest=number), 1, 0),
+        (lambda number: LastGood(keep=number), 1, 0),
+        (lambda number: Validate(output=Row, min_rows=number), 0, -1),
+        (lambda number: Validate(output=Row, on_invalid="drop", max_invalid=number), 0, -1),
+        (lambda number: Validate(output=Row, on_invalid="drop", max_invalid=number), 1.0, 1.1),
+    ],
+)
+def test_the_last_number_that_makes_sense_is_accepted(make, least, refused):
+    make(least)
+    for wrong in (refused, "many"):
+        with pytest.raises(PolicyError):
+            make(wrong)
+
+
+@pytest.mark.parametrize(
+    ("turns", "number", "left", "begun"),
+    [
+        ([math.inf], 1, 5.0, 1),  # it waits for its permits
+        ([98.0], 1, 3.0, 1),
+        ([95.5], 1, 0.5, 1),
+        ([95.0], 1, 0.0, 2),
+        ([90.0, 99.0], 1, -5.0, 2),
+        ([90.0, 99.0], 2, 4.0, 2),
+        ([90.0, 94.0], 2, -1.0, 3),
+    ],
+)
+def test_an_attempt_is_hedged_once_it_is_slow_since_it_got_its_permits(monkeypatch, turns, number, left, begun):
+    monkeypatch.setattr(hedge, "real_time", SimpleNamespace(monotonic=lambda: 100.0))
+    beside = [SimpleNamespace(turn=turn) for turn in turns]
+    call = SimpleNamespace(in_parallel=lambda: SimpleNamespace(turn=math.inf))
+    assert Hedge(after=5, attempts=9)._time_left(call, beside, number) == left
+    assert len(beside) == begun
