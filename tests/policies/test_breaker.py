@@ -142,6 +142,17 @@ def test_slow_calls_open_it_even_if_they_succeed(drive, clock):
     assert CircuitBreaker("api").status().reason == "2 of 2 calls were slow"
 
 
+@pytest.mark.parametrize("way", ["__call__", "outcome"])
+@pytest.mark.parametrize(("seconds", "slow"), [(2.9, 0), (3.0, 1)])
+def test_a_call_is_slow_from_this_many_seconds_on(clock, way, seconds, slow):
+    breaker = CircuitBreaker("api", slow=3, min_calls=9)
+    fetch = getattr(resilient(breaker=breaker)(clock.advance), way)
+    for number in range(1, 4):
+        fetch(seconds)
+        status = breaker.status()
+        assert (status.slow, status.calls) == (slow * number, number)
+
+
 def test_slow_calls_count_beside_consecutive_failures(drive, clock):
     breaker = CircuitBreaker("api", failures=10, slow=3, slow_rate=1.0, min_calls=2)
     fetch = drive(lambda: clock.advance(4), breaker=breaker)
