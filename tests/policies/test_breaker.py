@@ -22,6 +22,7 @@ from resilient_tasks import (
     register_kind,
     resilient,
 )
+from resilient_tasks.state.listed import LISTED
 from resilient_tasks.state.states import states
 
 
@@ -503,6 +504,13 @@ def test_its_status_has_its_state_and_counts(service, clock):
     status = breaker.status()
     assert (status.state, status.reason, status.retry_in) == ("open", "2 of 4 calls failed", 30)
     assert CircuitBreaker.names() == ["api"]
+
+
+def test_all_circuits_are_listed_with_their_present_state(service):
+    CircuitBreaker("open").open()
+    CircuitBreaker("isolated").isolate()
+    service(CircuitBreaker("closed")).meets(DOWN)
+    assert LISTED["breaker"]() == [("closed", "closed"), ("isolated", "isolated"), ("open", "open")]
 
 
 def test_breakers_of_one_name_share_a_circuit_and_those_of_two_names_do_not(service):
