@@ -21,6 +21,7 @@ from resilient_tasks import (
     explain,
     resilient,
 )
+from resilient_tasks.core import call as calls
 from resilient_tasks.core.bounds import Bound
 from resilient_tasks.core.execution import clock as clocks
 from resilient_tasks.core.execution.clock import use_clock
@@ -227,7 +228,7 @@ def test_a_client_error_counts_as_accepted(drive, clock):
 
 def test_it_grows_after_a_second_in_which_three_quarters_of_it_were_accepted():
     limit, rules = Limit(8, 0.0), adaptive(start=8, increase=2)._rules
-    for now, calls, rate in (
+    for now, accepted, rate in (
         (0.0, 9, 8),
         (0.5, 5, 8),
         (1.0, 0, 8),
@@ -236,7 +237,7 @@ def test_it_grows_after_a_second_in_which_three_quarters_of_it_were_accepted():
         (2.5, 5, 8),
         (3.0, 1, 10),
     ):
-        limit.accept(rules, now, Accepted(limit.generation, calls))
+        limit.accept(rules, now, Accepted(limit.generation, accepted))
         assert limit.rate == rate
 
 
@@ -576,6 +577,43 @@ def test_it_crosses_to_another_process_as_a_value_and_is_explained():
 @pytest.mark.parametrize(("wait", "seconds"), [(False, 0.0), (4, 4.001), (True, float("inf"))])
 def test_its_worst_case_is_its_longest_wait(wait, seconds):
     assert adaptive(wait=wait).longest(Bound()).total.seconds == seconds
+
+
+def test_a_call_that_need_not_wait_enters_no_pipeline(drive, clock):
+    fetch = drive(calls.running.get, rate_limit=adaptive())
+    for number in range(6):
+        assert (fetch() is None) == (number > 0)
+        clock.advance(1)
+
+
+def test_its_numbers_are_calls_in_its_own_period(drive):
+    limit = adaptive(start=10, per=60, increase=2)
+    assert limit.status().rate == 10
+    assert limit._rules == (10 / 60, 0.5 / 60, 100 / 60, 2 / 60, 0.5, 60)
+
+
+def test_a_limit_that_no_call_has_used_is_read_with_its_rate():
+    limit, rules = Limit(10, 0.0), adaptive()._rules
+    limit.refuse(rules, 0.0, 0, 0.0)
+    assert Limit.decode(rules, limit.encode(), 0.0).rate == 5
+
+
+def test_accepted_calls_are_reported_with_the_next_request(clock):
+    writes = []
+
+    class Counting(MemoryStore):
+        def swap(self, key, *given, **more):
+            writes.append(key)
+            return super().swap(key, *given, **more)
+
+    with use_store(Counting()):
+        fetch, seen = resilient(rate_limit=adaptive())(clock.now), []
+        for seconds in (0.0, 0.1, 0.1, 0.3, 0.1):
+            clock.advance(seconds)
+            writes.clear()
+            fetch()
+            seen.append(writes.count("adaptive/api"))
+    assert seen == [2, 1, 1, 1, 1]  # the first is reported at once: a process may live for one call
 
 
 def test_its_least_may_be_its_most():

@@ -233,6 +233,17 @@ def test_the_last_number_that_makes_sense_is_accepted(make, least, refused):
             make(wrong)
 
 
+def test_the_input_of_a_function_without_a_signature_cannot_be_validated():
+    class Opaque:
+        __signature__ = 3
+
+        def __call__(self, rows):
+            return rows
+
+    with pytest.raises(PolicyError, match="has no signature: decorate a def that calls it"):
+        resilient(validate=Validate(input=Row))(Opaque())
+
+
 @pytest.mark.parametrize(
     ("turns", "number", "left", "begun"),
     [
