@@ -13,6 +13,7 @@ from resilient_tasks import Bulkhead, BulkheadFull, Failed, Ok, Pipeline, Policy
 from resilient_tasks.core.execution.abandoned import abandoned
 from resilient_tasks.core.execution.clock import use_clock
 from resilient_tasks.core.store import MemoryStore
+from resilient_tasks.policies.bulkhead import slots as slots_file
 from resilient_tasks.policies.bulkhead.machine import Slots
 from resilient_tasks.policies.bulkhead.slots import HeldSlots
 from resilient_tasks.state.states import states, use_store
@@ -275,6 +276,32 @@ def test_a_waiting_call_looks_often_at_first_and_at_least_ten_times_a_second_lat
     assert all(before <= after for before, after in itertools.pairwise(resilient_clock.waits[:-1]))
     assert max(resilient_clock.waits) == 0.1
     assert len(resilient_clock.waits) > 90
+
+
+class Shared(MemoryStore):
+    """Stands for a store that processes share."""
+
+
+@pytest.mark.parametrize(("store", "renewed"), [(MemoryStore, 0), (Shared, 1)], ids=["memory", "shared"])
+def test_a_slot_is_needed_while_it_is_held_and_renewed_in_a_shared_store(monkeypatch, store, renewed):
+    renewals = []
+    monkeypatch.setattr(slots_file._Renewals, "add", lambda _, held: renewals.append(held))
+    with use_store(store()) as states:
+
+        @resilient(bulkhead=Bulkhead("house", 2))
+        def inside():
+            return states.views["bulkhead/house"].is_needed, len(renewals)
+
+        assert inside() == (True, renewed)
+        assert states.views["bulkhead/house"].is_needed is False
+        assert inside() == (True, 2 * renewed)
+
+
+def test_numbers_that_were_set_before_the_first_call_hold_for_it():
+    house = Bulkhead("house", 3)
+    house.set_numbers(limit=1)
+    nested = resilient(bulkhead=house)(lambda: nested.outcome().error)
+    assert isinstance(nested(), BulkheadFull)
 
 
 @pytest.mark.parametrize("way", ["__call__", "outcome"])
