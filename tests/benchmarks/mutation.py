@@ -195,7 +195,7 @@ def _hash(text):
 
 
 def _accepted():
-    """Return the keys of mutants that behave as the code does; a reason follows each."""
+    """Return the keys of mutants that behave as well as the code does; a reason follows each."""
     lines = ACCEPTED.read_text().splitlines() if ACCEPTED.exists() else []
     return {line.rpartition("  # ")[0].strip() for line in lines}
 
