@@ -107,7 +107,8 @@ class Run:
         }
         before = json.loads(self.measured.read_text()) if self.measured.exists() else {"files": {}, "tests": {}}
         same = {file for file in files if before["files"].get(file) == files[file]}
-        texts = {path: _hash(Path(path).read_text()) for path in {str(item.path) for item in items}}
+        paths = {item.nodeid: str(item.path.relative_to(ROOT)) for item in items}
+        texts = {path: _hash(Path(path).read_text()) for path in set(paths.values())}
         tests = {
             test: known
             for test, known in before["tests"].items()
@@ -121,8 +122,8 @@ class Run:
             began, self.failed = time.process_time(), False
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
             if not self.failed:  # some do with a tracer
-                about = {"text": texts[str(item.path)], "path": str(item.path), "seconds": time.process_time() - began}
-                tests[item.nodeid] = {**about, "lines": {}}
+                about = {"text": texts[path := paths[item.nodeid]], "path": path}
+                tests[item.nodeid] = {**about, "seconds": time.process_time() - began, "lines": {}}
         cover.stop()
         data = cover.get_data()
         for file in data.measured_files():
@@ -200,7 +201,7 @@ def _hash(text):
 
 
 def _accepted():
-    """Return the keys of mutants that behave as the code does; a reason follows each."""
+    """Return the keys of mutants that behave as well as the code does; a reason follows each."""
     lines = ACCEPTED.read_text().splitlines() if ACCEPTED.exists() else []
     return {line.rpartition("  # ")[0].strip() for line in lines}
 

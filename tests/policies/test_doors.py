@@ -19,6 +19,7 @@ from resilient_tasks import (
     RateLimit,
     RateLimited,
     Retry,
+    RetryBudget,
     configure,
     resilient,
 )
@@ -64,8 +65,14 @@ ALL = {
 }
 
 
-@pytest.mark.parametrize("policies", ALL.values(), ids=ALL)
-def test_an_admitted_call_enters_no_pipeline(drive, policies):
+@pytest.mark.parametrize("policies", [*ALL.values(), {"retry": Retry(budget=RetryBudget("x"))}], ids=[*ALL, "budget"])
+@pytest.mark.parametrize("own_time", [False, True], ids=["by the clock", "by its own time"])
+def test_an_admitted_call_enters_no_pipeline(drive, clock, policies, own_time):
+    with use_store(MemoryStore(clock.now)) if own_time else contextlib.nullcontext():
+        enters_no_pipeline(drive, policies)
+
+
+def enters_no_pipeline(drive, policies):
     seen = warm(drive(calls.running.get, **policies))
     assert seen() is None
 

@@ -34,7 +34,7 @@ class Odd(Exception):
 
 
 class Lines:
-    """A serializer of one's own, for lists of words."""
+    """Stands for a user's serializer, for lists of words."""
 
     @staticmethod
     def dumps(value):

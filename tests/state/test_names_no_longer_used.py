@@ -300,13 +300,13 @@ def test_a_name_that_is_in_use_is_kept_while_others_are_forgotten(clock, policy,
     with use_store(store()) as shared:
         shared.views, views = Views(6), []
         fetch = getattr(resilient(policies=[policy])(work), way)
-        for key in range(60):
+        for key in range(20):
             clock.advance(0.5)
             for name in (f"{key}", "in use"):
                 with suppress(ConnectionError, CircuitOpen):
                     fetch(name)
             views += [view for name, view in shared.views.items() if name.endswith("in use")]
-        assert len(views) == 60
+        assert len(views) == 20
         assert len(set(views)) == 1
 
 

@@ -242,16 +242,6 @@ class SharedCircuit:
 
     def _record_success(self, rules: Rules, generation: int) -> None:
         """Record a success of a call that had a permit, in memory."""
-        circuit: Circuit | None = self._cell.live
-        self.was_used = True
-        if (
-            circuit is not None
-            and not circuit.consecutive_failures
-            and circuit.window.matched is rules
-            and circuit.generation == generation
-            and circuit.window.add_success(clock.present() if self._by_clock else self._states.now())
-        ):
-            return
         if not self._record_in_memory(rules, generation):
             admission, result = Admission(generation), CallResult(success=True)
             self.update(lambda circuit, now: (circuit.record(rules, now, admission, result), None), emit_event)
