@@ -294,6 +294,21 @@ def test_a_clue_counts_in_an_unusual_place(error, kind):
     assert classify(error) is kind
 
 
+@pytest.mark.parametrize("args", [(503,), (503, "busy"), ((503, "busy"),), ((503, "busy"), "more")])
+def test_the_first_argument_of_an_error_named_after_http_is_a_status(args):
+    assert status_of(shaped("acme.HTTPError", args=args)) == 503
+
+
+@pytest.mark.parametrize("args", [(200,), (503, 7), ((),), ((200, "fine"),), (503, "busy", "more")])
+def test_other_arguments_of_an_error_named_after_http_are_no_status(args):
+    assert status_of(shaped("acme.HTTPError", args=args)) is None
+
+
+def test_the_limit_that_the_client_of_aws_retries_is_throttled():
+    error = shaped("botocore.exceptions.ClientError", response={"Error": {"Code": "LimitExceededException"}})
+    assert classify(error) is Kind.THROTTLED
+
+
 @pytest.mark.parametrize("details", [{"status": 200}, {"status": 399}, {"rows": 503}, {}])
 def test_the_details_of_an_error_hold_no_status_below_400(details):
     assert status_of(shaped("acme.Failed", details=details)) is None
