@@ -163,13 +163,8 @@ def _tables_made() -> Iterator[None]:
     """Have the server of `resilient_prefect` find the tables of its database made."""
     from resilient_tasks import pytest_plugin  # noqa: PLC0415  # measured by coverage, once it runs
 
-    def with_tables(suffix: str = "") -> str:
-        folder = tempfile.mkdtemp(suffix=suffix)
-        prefect_database.put_into(folder, "prefect-test.db")
-        return folder
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pytest_plugin, "mkdtemp", with_tables)
+        patch.setattr(pytest_plugin, "mkdtemp", prefect_database.in_a_folder_for_tests)
         warm_processes.use(patch)
         warm_programs.use_for_servers(patch)
         yield
@@ -191,6 +186,7 @@ def pytest_collection_finish() -> None:
 def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
     """Fail a test that leaves an abandoned attempt running; a page of docs is checked at its end."""
     yield
+    left_over.restore_the_environment()
     if not isinstance(item, SybilItem):
         left_over.wait_for_the_end()
 

@@ -20,6 +20,13 @@ def put_into(folder, name="prefect.db"):
         shutil.copyfile(_made(), folder / name)
 
 
+def in_a_folder_for_tests(suffix=""):
+    """Make a temporary folder with the database under the name that `prefect_test_harness` gives it."""
+    folder = tempfile.mkdtemp(suffix=suffix)
+    put_into(folder, "prefect-test.db")
+    return folder
+
+
 def _made():
     """Return the path of the database; it is made once for each version of Prefect, and kept with pytest's cache."""
     _KEPT.mkdir(parents=True, exist_ok=True)

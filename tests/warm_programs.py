@@ -8,10 +8,12 @@ is to have, `__main__` of its own, the library imported anew, and Prefect's sett
 import atexit
 import contextlib
 import ctypes
+import fcntl
 import gc
 import importlib
 import inspect
 import io
+import itertools
 import json
 import os
 import runpy
@@ -23,7 +25,7 @@ import sys
 import tempfile
 import threading
 import time
-from multiprocessing import process
+from multiprocessing import process, util
 from pathlib import Path
 
 #: What may be in the environment of such a program, of what Python itself reads at its start.
@@ -39,7 +41,10 @@ _USUAL = {
     "umask": -1,
     "process_group": -1,
 }
+#: The number below which files are opened that a program is given; no program has as many.
+_HIGH = 500
 _Real = subprocess.Popen
+_real_spawn = util.spawnv_passfds
 
 
 class Popen(subprocess.Popen):
@@ -75,13 +80,22 @@ def _forked_for(given):
     if words is None:
         return None
     streams = [at if given[name] == -1 else given[name] for at, name in enumerate(("p2cread", "c2pwrite", "errwrite"))]
-    return _warm().start([words, str(folder), environment, bool(given["start_new_session"])], streams)
+    return _warm().start([words, str(folder), environment, [], bool(given["start_new_session"])], streams)
+
+
+def _spawned_by_multiprocessing(path, args, passfds):
+    """As `multiprocessing.util.spawnv_passfds`, with a warm process for what it can run."""
+    environment = dict(os.environ)
+    words, passed = _of_python([path, *args[1:]], environment), sorted(map(int, passfds))
+    what = [words, str(Path.cwd()), environment, passed, False]
+    return (words and _warm().start(what, [0, 1, 2, *passed])) or _real_spawn(path, args, passfds)
 
 
 def use(patch):
-    """Have warm processes run the programs that `subprocess` starts, until `patch` is undone."""
+    """Have warm processes run the programs that `subprocess` and `multiprocessing` start, until `patch` is undone."""
     if sys.platform == "linux":
         patch.setattr(subprocess, "Popen", Popen)
+        patch.setattr(util, "spawnv_passfds", _spawned_by_multiprocessing)
 
 
 def use_for_servers(patch):
@@ -93,6 +107,7 @@ def use_for_servers(patch):
 def spawn_instead(patch):
     """Have them started by an interpreter of their own, until `patch` is undone."""
     patch.setattr(subprocess, "Popen", _Real)
+    patch.setattr(util, "spawnv_passfds", _real_spawn)
 
 
 def _of_python(args, environment):
@@ -101,8 +116,11 @@ def _of_python(args, environment):
     if {name for name in environment if name.startswith("PYTHON")} - _KNOWN or "LD_PRELOAD" in environment:
         return None
     program = shutil.which(words[0], path=environment.get("PATH"))
-    if program == sys.executable:
-        return words[1:] if words[1:] and (not words[1].startswith("-") or words[1] in ("-c", "-m")) else None
+    if program == sys.executable and words[1:]:
+        option, its_value = words[1][:2], words[1][2:]
+        if option in ("-c", "-m"):
+            return [option, *filter(None, [its_value]), *words[2:]]  # `-mpytest` is `-m pytest`
+        return None if words[1].startswith("-") else words[1:]
     return [program, *words[1:]] if program and _is_script(program) else None
 
 
@@ -133,9 +151,9 @@ class _Warm:
         self._connection.shutdown(socket.SHUT_RDWR)  # also where a child has it open
         self._connection.close()
 
-    def keep_only(self):
-        """Close all but the standard streams and the connection to it."""
-        _close_all_but(self._connection)
+    def keep_only(self, files):
+        """Close all but the standard streams, these files and the connection to it."""
+        _close_all_but(self._connection.fileno(), *files)
 
 
 def _spawned():
@@ -190,7 +208,7 @@ def _serve(connection):
 def _answer(connection):
     """Start programs until the other end of the connection is closed."""
     while size := connection.recv(8, socket.MSG_WAITALL):
-        _, streams, *_ = socket.recv_fds(connection, 1, 3)
+        _, streams, *_ = socket.recv_fds(connection, 1, 100)
         what = json.loads(connection.recv(int.from_bytes(size, "big"), socket.MSG_WAITALL))
         answer, written = os.pipe()
         goes, go = os.pipe()
@@ -211,7 +229,7 @@ def _answer(connection):
             os.close(each)
 
 
-def _become(streams, words, folder, environment):
+def _become(streams, words, folder, environment, passed):
     """Run the program in this process, and return its exit status."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
@@ -219,10 +237,12 @@ def _become(streams, words, folder, environment):
     os.chdir(folder)
     before = sys.stdout, sys.stderr
     below = _forked()
-    for number, stream in enumerate(streams):
+    apart = [fcntl.fcntl(stream, fcntl.F_DUPFD, _HIGH) for stream in streams]  # from the numbers that they shall have
+    _started[os.getpid()].keep_only(apart)
+    for number, stream in zip([0, 1, 2, *passed], apart, strict=True):
         os.dup2(stream, number)
-    _started[os.getpid()].keep_only()
-    subprocess.Popen = Popen  # for the programs that this one starts
+        os.close(stream)
+    subprocess.Popen, util.spawnv_passfds = Popen, _spawned_by_multiprocessing  # for the programs that this one starts
     _open_streams(unbuffered=bool(environment.get("PYTHONUNBUFFERED")))
     sys.argv, sys.orig_argv = words, [sys.executable, *words]
     _forget_the_old_environment()
@@ -267,17 +287,18 @@ def _forked():
         nothing = os.open(os.devnull, os.O_RDWR)
         for number in range(3):
             os.dup2(nothing, number)
-        _close_all_but(theirs)
+        _close_all_but(theirs.fileno())
         _answer(theirs)
         os._exit(0)
     theirs.close()
-    _started[os.getpid()] = _Warm(mine)
+    # Its number is none that a file of the program has to have.
+    _started[os.getpid()] = _Warm(socket.socket(fileno=fcntl.fcntl(mine.detach(), fcntl.F_DUPFD_CLOEXEC, _HIGH)))
     return pid
 
 
-def _close_all_but(connection):
-    os.closerange(3, connection.fileno())
-    os.closerange(connection.fileno() + 1, 4096)
+def _close_all_but(*kept):
+    for lowest, highest in itertools.pairwise([2, *sorted(kept), 4096]):
+        os.closerange(lowest + 1, highest)
 
 
 def _run(main, words):
