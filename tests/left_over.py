@@ -1,4 +1,4 @@
-"""What tests leave behind: abandoned attempts that run, and variables of the environment. The next test would find them."""
+"""What tests leave behind, and the next test would find: abandoned attempts that run, and variables."""
 
 import os
 import sys

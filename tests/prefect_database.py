@@ -1,6 +1,7 @@
 """Prefect's database with its tables made: for a server that starts with an empty one, they cost 4 s of a CPU."""
 
 import fcntl
+import importlib
 import importlib.metadata
 import os
 import shutil
@@ -25,6 +26,11 @@ def in_a_folder_for_tests(suffix=""):
     folder = tempfile.mkdtemp(suffix=suffix)
     put_into(folder, "prefect-test.db")
     return folder
+
+
+def pytest_configure():
+    """Have the server of `resilient_prefect` start with it, in a suite of which this is a plugin."""
+    importlib.import_module("resilient_tasks.pytest_plugin").mkdtemp = in_a_folder_for_tests
 
 
 def _made():

@@ -8,13 +8,11 @@ from pathlib import Path
 import pytest
 import warm_programs
 
-#: What makes the database of a suite's server.
+#: A suite's `conftest.py`.
 TABLES_MADE = f"""
 import sys
 sys.path.append({str(Path(__file__).parent)!r})
-import prefect_database
-from resilient_tasks import pytest_plugin
-pytest_plugin.mkdtemp = prefect_database.in_a_folder_for_tests
+from prefect_database import pytest_configure
 """
 
 

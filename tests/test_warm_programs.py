@@ -72,9 +72,9 @@ def seen():
 def test_it_sees_the_same(started, seen, kind, tmp_path_factory):
     folder = seen.setdefault("folder", tmp_path_factory.mktemp("programs"))
     (folder / "shows.py").write_text(SHOWS)
-    words = {"-c": ["-c", SHOWS], "script": [str(folder / "shows.py")], "-m": ["-m", "shows"], "-mshows": ["-mshows"]}[kind]
+    kinds = {"-c": ["-c", SHOWS], "script": [str(folder / "shows.py")], "-m": ["-m", "shows"], "-mshows": ["-mshows"]}
     environment = {**os.environ, "A_VARIABLE": "its value", "PYTEST_CURRENT_TEST": "this one"}
-    got = started(*words, "one", "two words", cwd=folder, input="typed", env=environment)
+    got = started(*kinds[kind], "one", "two words", cwd=folder, input="typed", env=environment)
     assert got == seen.setdefault(kind, got)
     assert got[0] == 7
     assert f'"parent": {os.getpid()}' in got[1]

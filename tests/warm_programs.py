@@ -31,6 +31,7 @@ from pathlib import Path
 #: What may be in the environment of such a program, of what Python itself reads at its start.
 _KNOWN = {"PYTHONPATH", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "PYTHONSAFEPATH"}
 _PR_SET_CHILD_SUBREAPER = 36
+_CLONE_NEWNET = 0x40000000
 _PIPES = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
 #: What `subprocess` passes on where the caller does not ask for anything special.
 _USUAL = {
@@ -76,19 +77,21 @@ def _forked_for(given):
     folder = Path(os.fsdecode(given["cwd"] or Path.cwd()))
     if any(given[name] != usual for name, usual in _USUAL.items()) or given["pass_fds"] or not folder.is_dir():
         return None
-    words = _of_python(given["args"], environment)
+    space, args = _namespace(given["args"])
+    words = _of_python(args, environment)
     if words is None:
         return None
     streams = [at if given[name] == -1 else given[name] for at, name in enumerate(("p2cread", "c2pwrite", "errwrite"))]
-    return _warm().start([words, str(folder), environment, [], bool(given["start_new_session"])], streams)
+    is_group = bool(given["start_new_session"])
+    return _warm().start([words, str(folder), environment], streams, space=space, is_group=is_group)
 
 
 def _spawned_by_multiprocessing(path, args, passfds):
     """As `multiprocessing.util.spawnv_passfds`, with a warm process for what it can run."""
     environment = dict(os.environ)
     words, passed = _of_python([path, *args[1:]], environment), sorted(map(int, passfds))
-    what = [words, str(Path.cwd()), environment, passed, False]
-    return (words and _warm().start(what, [0, 1, 2, *passed])) or _real_spawn(path, args, passfds)
+    program = [words, str(Path.cwd()), environment]
+    return (words and _warm().start(program, [0, 1, 2, *passed], passed=passed)) or _real_spawn(path, args, passfds)
 
 
 def use(patch):
@@ -108,6 +111,12 @@ def spawn_instead(patch):
     """Have them started by an interpreter of their own, until `patch` is undone."""
     patch.setattr(subprocess, "Popen", _Real)
     patch.setattr(util, "spawnv_passfds", _real_spawn)
+
+
+def _namespace(args):
+    """Return the network namespace that a command enters, if it does, and the command that it runs there."""
+    entered = isinstance(args, list) and args[:3] == ["ip", "netns", "exec"]
+    return (args[3], args[4:]) if entered else (None, args)
 
 
 def _of_python(args, environment):
@@ -136,12 +145,20 @@ class _Warm:
         self._connection = connection
         self._lock = threading.Lock()
 
-    def start(self, what, streams):
-        """Start a program, and return its process id, or `None` where it cannot: it is a child of this process."""
-        message = json.dumps(what).encode()
+    def start(self, program, files, *, passed=(), space=None, is_group=False):
+        """Start a program, and return its process id, or `None` where it cannot: it is a child of this process.
+
+        Args:
+            program: its words, its folder and its environment.
+            files: its standard streams, and what else it is to have open.
+            passed: the numbers that the latter have there.
+            space: the network namespace that it enters.
+            is_group: whether it has a session of its own.
+        """
+        message = json.dumps([program, {"passed": passed, "space": space}, is_group]).encode()
         with self._lock, _adopting(), contextlib.suppress(OSError):
             self._connection.sendall(len(message).to_bytes(8, "big"))
-            socket.send_fds(self._connection, [b"."], streams)
+            socket.send_fds(self._connection, [b"."], files)
             self._connection.sendall(message)
             return int.from_bytes(self._connection.recv(8), "big") or None
         return None
@@ -209,28 +226,31 @@ def _answer(connection):
     """Start programs until the other end of the connection is closed."""
     while size := connection.recv(8, socket.MSG_WAITALL):
         _, streams, *_ = socket.recv_fds(connection, 1, 100)
-        what = json.loads(connection.recv(int.from_bytes(size, "big"), socket.MSG_WAITALL))
+        message = connection.recv(int.from_bytes(size, "big"), socket.MSG_WAITALL)
+        program, more, is_group = json.loads(message)
         answer, written = os.pipe()
         goes, go = os.pipe()
         # The process between ends at once, and so the program becomes a child of the one that asked for it.
         if not (between := os.fork()):
             if os.fork():
                 os._exit(0)
-            if what[-1]:
+            if is_group:
                 os.setsid()
             os.write(written, os.getpid().to_bytes(8, "big"))
             os.close(go)
             os.read(goes, 1)
             connection.close()
-            _end(_become(streams, *what[:-1]))
+            _end(_become(streams, *program, **more))
         os.waitpid(between, 0)
         connection.sendall(os.read(answer, 8))
         for each in (*streams, answer, written, goes, go):
             os.close(each)
 
 
-def _become(streams, words, folder, environment, passed):
+def _become(streams, words, folder, environment, *, passed, space):
     """Run the program in this process, and return its exit status."""
+    if space is not None:
+        _enter(space)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
     os.environ.update(environment)
@@ -263,6 +283,12 @@ def _become(streams, words, folder, environment, passed):
     with contextlib.suppress(ChildProcessError):
         os.waitpid(below, 0)
     return status
+
+
+def _enter(space):
+    with open(f"/var/run/netns/{space}", "rb") as its:  # noqa: PTH123
+        if ctypes.CDLL(None, use_errno=True).setns(its.fileno(), _CLONE_NEWNET) != 0:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), space)
 
 
 def _let_plugins_be_imported():

@@ -18,7 +18,9 @@ def prefect_server(tmp_path_factory):
 
     Its home, profile and database are its own. It must not be stopped: who needs that starts a `Server`.
     """
-    server = Server(tmp_path_factory.mktemp("server"))
+    # Otherwise a schedule of a deployment that has another waits for its first run for up to a minute.
+    often = {"PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5"}
+    server = Server(tmp_path_factory.mktemp("server"), more=often)
     try:
         yield server.start()
         EventsWorker.drain_all(timeout=60)  # or else the end of the tests would wait for this server

@@ -15,7 +15,7 @@ pytest.importorskip("moto")
 pytest.importorskip("s3fs")
 sys.path.insert(0, str(Path(__file__).parent))
 from following import Reader
-from running import eventually
+from running import eventually, run
 from s3 import SECRET
 
 BATCHES = "resilient-tasks quarantine list"
@@ -66,7 +66,14 @@ def worked(served, deployed, prefect_server):
         "Work pools, queues and workers",
         before={"prefect deployment run": lambda: eventually(lambda: due_by_schedule(prefect_server, "daily"), 240)},
     )
-    return eventually(lambda: ended_by_schedule(prefect_server, "daily"), within=300)
+    if ended := ended_by_schedule(prefect_server, "daily"):
+        return ended
+
+    def ended_after_another_start():  # the worker ran the other of the two that were due
+        run(["prefect", "worker", "start", "--pool", "ml", "--run-once"], deployed.env, deployed.folder)
+        return ended_by_schedule(prefect_server, "daily")
+
+    return eventually(ended_after_another_start, within=300)
 
 
 def ask(server, path, **body):

@@ -121,7 +121,7 @@ async def compare(policies, scripts, *, calls, is_async, is_heard, **more):
     with RecordedEvents.listening() if is_heard else contextlib.nullcontext([]) as events:
         is_new, unused = True, pickle.dumps(policies)
         while is_new:
-            model, clock = pickle.loads(unused), VirtualClock()  # noqa: S301  # a copy, in a tenth of the time
+            model, clock = pickle.loads(unused), VirtualClock()  # a copy, in a tenth of the time
             function.clock, function.next_ending, endings = clock, scripts.played(), scripts.played()
             with use_clock(clock), use_store(MemoryStore()):
                 for _ in range(calls):
