@@ -45,11 +45,9 @@ LONGEST = (
     "prefect 2",
     "prefect 3",
     "tests/operations/test_far_away.py",
-    "tests/explanation/test_worst_case.py",
     "tests/operations/test_commands.py",
     "tests/quarantine/test_quarantine_safety.py",
-    "tests/operations/test_containers.py",
-    "tests/state/test_keys_on_every_store.py",
+    "tests/examples/test_flight_run.py",
 )
 END = "-----END CERTIFICATE-----\n"
 #: Bytes that have to be free where files are kept in memory.
