@@ -76,15 +76,16 @@ def worked(served, deployed, prefect_server):
     return eventually(ended_after_another_start, within=300)
 
 
-def ask(server, path, **body):
+def ask(server, path, method=None, **body):
     """Ask the server's API, as its UI does."""
     request = urllib.request.Request(
         f"{server.url}/{path}",
         data=json.dumps(body.get("items", body)).encode() if body else None,
         headers={"content-type": "application/json"},
+        method=method,
     )
     with urllib.request.urlopen(request, timeout=60) as answer:
-        return json.load(answer)
+        return json.loads(answer.read() or "null")
 
 
 def deployment_of(server, name):
@@ -94,7 +95,9 @@ def deployment_of(server, name):
 def be_due_soon(server, name):
     """Give a deployment a schedule of a run at a time, every 15 s."""
     every = {"schedule": {"interval": 15}, "active": True, "max_scheduled_runs": 1}
-    ask(server, f"deployments/{deployment_of(server, name)['id']}/schedules", items=[every])
+    path = f"deployments/{deployment_of(server, name)['id']}"
+    ask(server, f"{path}/schedules", items=[every])
+    ask(server, path, "PATCH", paused=False)  # its runs are made within 5 s of a change of the deployment itself
 
 
 def runs_by_schedule(server, name):
