@@ -15,6 +15,7 @@ import inspect
 import io
 import itertools
 import json
+import linecache
 import os
 import runpy
 import shutil
@@ -335,6 +336,8 @@ def _run(main, words):
         runpy._run_module_as_main(words[1])
     elif words[0] == "-c":
         sys.argv = ["-c", *words[2:]]
+        if sys.version_info >= (3, 13):  # since then, tracebacks show the lines of such a program
+            linecache.cache["<string>"] = (len(words[1]), None, words[1].splitlines(keepends=True), "<string>")
         exec(compile(words[1], "<string>", "exec"), vars(main))
     else:
         main.__file__ = words[0]
