@@ -120,3 +120,13 @@ def test_an_invalid_enforce(enforce):
 def test_a_limit_is_a_number_of_seconds_above_zero(seconds):
     with pytest.raises(PolicyError, match=rf"{'Timeout'}\(seconds\) is a number of seconds above 0, not"):
         Timeout(seconds)
+
+
+def test_a_call_fails_if_no_child_process_can_be_prepared_for_it(monkeypatch):
+    problem = RuntimeError("cannot be pickled")
+
+    def prepare(*_):
+        raise problem
+
+    monkeypatch.setattr("resilient_tasks.subprocess.runtime.ProcessRuntime.prepare", prepare)
+    assert Pipeline(Timeout(5, enforce="process")).outcome(int, "7").error is problem
