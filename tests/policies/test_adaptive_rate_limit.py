@@ -586,7 +586,10 @@ def test_a_call_that_need_not_wait_enters_no_pipeline(drive, clock):
         clock.advance(1)
 
 
-def test_its_numbers_are_calls_in_its_own_period(drive):
+def test_its_numbers_are_calls_in_its_own_period(drive, resilient_events):
+    drive(Service(TooMany()).fetch, rate_limit=adaptive("other", per=60)).outcome()
+    (event,) = resilient_events.named("rate.adapted")
+    assert (event.rate_before, event.rate, event.per) == (10, 5, 60)
     limit = adaptive(start=10, per=60, increase=2)
     assert limit.status().rate == 10
     assert limit._rules == (10 / 60, 0.5 / 60, 100 / 60, 2 / 60, 0.5, 60)
@@ -596,6 +599,8 @@ def test_a_limit_that_no_call_has_used_is_read_with_its_rate():
     limit, rules = Limit(10, 0.0), adaptive()._rules
     limit.refuse(rules, 0.0, 0, 0.0)
     assert Limit.decode(rules, limit.encode(), 0.0).rate == 5
+    limit.begun = -2  # no call has such a number
+    assert Limit.decode(rules, limit.encode(), 0.0).rate == 10
 
 
 def test_accepted_calls_are_reported_with_the_next_request(clock):
@@ -613,7 +618,12 @@ def test_accepted_calls_are_reported_with_the_next_request(clock):
             writes.clear()
             fetch()
             seen.append(writes.count("adaptive/api"))
-    assert seen == [2, 1, 1, 1, 1]  # the first is reported at once: a process may live for one call
+        assert seen == [2, 1, 1, 1, 1]  # the first is reported at once: a process may live for one call
+        fetch = resilient(rate_limit=adaptive(start=1))(clock.now)
+        fetch()
+        writes.clear()
+        fetch()  # waits for a second, and looks several times
+        assert writes.count("adaptive/api") == 2
 
 
 def test_its_least_may_be_its_most():

@@ -1,11 +1,13 @@
 """The attempts that calls of one process share: their names, and what the leader's events mean for the others."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from resilient_tasks.core.call import Call, Work
 from resilient_tasks.core.events import BulkheadRejected, FallbackUsed, RetryExhausted, TimeoutExceeded
 from resilient_tasks.core.execution.runtime import SYNC
-from resilient_tasks.policies.single_flight.in_process import Flights, LeaderEvents, Role, is_news
+from resilient_tasks.policies.single_flight.in_process import Audience, Flights, LeaderEvents, Role, is_news
 
 FAILURE = {"operation": "f", "kind": "transient", "error_type": "ConnectionError", "message": "refused"}
 
@@ -67,6 +69,49 @@ def test_an_attempt_is_named_after_the_leaders_task_run_or_its_call(in_run):
     assert flight.name == f"call {other.work.id}"
     flight.leader = None
     assert flight.name == "another call"
+
+
+def test_a_flight_ends_with_its_last_call():
+    flights, leader, other = Flights(), call(), call()
+    flight, _ = flights.join("key", leader, lambda: None)
+    assert flights.join("key", other, lambda: None) == (flight, Role.WAITS)
+    assert flights.role_of(flight, other) is Role.WAITS
+    assert flights.is_awaited(flight, other) is False  # it does not lead
+    assert flights.is_awaited(flight, leader) is True
+    flights.leave(flight, other)
+    assert not flight.waiting
+    assert flights.join("key", other, lambda: None)[0] is flight
+    flights.leave(flight, other)
+    assert flights.is_awaited(flight, leader) is False
+    assert not flights._under_way
+    flight, _ = flights.join("key", leader, lambda: None)
+    flights.leave(flight, leader)
+    assert (flights._under_way, flights._led) == ({}, {})
+
+
+def test_a_waiting_call_leads_or_lands():
+    bell = SimpleNamespace(ring=lambda: None)
+    for lands in (True, False):
+        flights, leader, other = Flights(), call(), call()
+        flight, _ = flights.join("key", leader, lambda: bell)
+        flights.join("key", other, lambda: bell)
+        if lands:
+            flights.land(flight, other, "of another", Audience.NONE)
+            flights.land(flight, leader, "outcome", Audience.ALL)
+            assert (flight.landed, flight.audience) == ("outcome", Audience.ALL)
+        else:
+            flights.leave(flight, leader)
+        assert flights.role_of(flight, other) is (Role.LANDED if lands else Role.LEADS)
+
+
+def test_a_call_inside_a_leading_one_waits_for_another_flight_unless_that_waits_for_it():
+    flights, outer, other = Flights(), call(), call()
+    flights.join("a", outer, lambda: None)
+    flight, _ = flights.join("b", other, lambda: None)
+    inner = Call(outer.work, outer)
+    assert flights.join("b", inner, lambda: None) == (flight, Role.WAITS)
+    within = Call(other.work, other)
+    assert flights.join("a", within, lambda: None)[1] is Role.ALONE
 
 
 def test_a_reason_is_reported_once_for_each_operation_until_very_many_were():

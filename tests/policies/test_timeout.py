@@ -147,3 +147,13 @@ def test_an_async_limit_outside_of_any_asyncio_task_is_refused():
     gc.collect()  # a coroutine that was never awaited warns now
     assert isinstance(error, RuntimeError)
     assert "needs an asyncio task to cancel, and runs in none" in str(error)
+
+
+def test_a_call_fails_if_no_child_process_can_be_prepared_for_it(monkeypatch):
+    problem = RuntimeError("cannot be pickled")
+
+    def prepare(*_):
+        raise problem
+
+    monkeypatch.setattr("resilient_tasks.subprocess.runtime.ProcessRuntime.prepare", prepare)
+    assert Pipeline(Timeout(5, enforce="process")).outcome(int, "7").error is problem

@@ -119,8 +119,6 @@ class Flights:
 
     def role_of(self, flight: Flight, call: Call) -> Role:
         """Return the role of a waiting call now."""
-        if flight.landed is not None:
-            return Role.LANDED
         with self._lock:
             if flight.landed is not None:
                 return Role.LANDED
