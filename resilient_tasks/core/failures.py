@@ -20,7 +20,7 @@ from resilient_tasks.core.parameters import callables
 
 
 class Judgement(NamedTuple):
-    """The facts of an error from another process, which arrives without the attributes that hold them."""
+    """The facts of an error of which a copy, here or in another process, lacks the attributes that hold them."""
 
     kind: Kind
     status: int | None
@@ -34,6 +34,11 @@ JUDGED = "__resilient_judged__"
 def judge(error: BaseException) -> Judgement:
     """Return the facts of `error`, to be sent with it to another process."""
     return Judgement(classify(error), status_of(error), _wait_of(error_to_judge(error)))
+
+
+def kept_of(error: BaseException) -> dict[str, Judgement]:
+    """Return what a stand-in keeps of an error: without its type and attributes, it would be of another kind."""
+    return {JUDGED: judge(error)}
 
 
 def _judged(error: BaseException) -> Judgement | None:

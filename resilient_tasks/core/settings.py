@@ -147,7 +147,11 @@ def from_environment_again() -> Settings:
 
 #: The settings in force. Read it at call time, never at import.
 current: Settings = _from_environment()
-redaction.configure(lambda: current.secrets, ResilienceError)
+redaction.configure(
+    lambda: current.secrets,
+    ResilienceError,
+    lambda error: core.failures.kept_of(error),  # noqa: PLW0108  # it is imported when an error needs it
+)
 
 
 @answering("configure(enabled=False)", "enabled")

@@ -1,7 +1,8 @@
 """Find and redact secrets in texts, values and errors. Standard library only.
 
-This package reads no settings: `core` provides the registered secrets and the class of stand-ins for errors. If only
-some calls need a module, use it as an attribute of this package, such as `redaction.text`: it is imported on first use.
+This package reads no settings: `core` provides the registered secrets, the class of stand-ins for errors, and what a
+stand-in keeps. If only some calls need a module, use it as an attribute of this package, such as `redaction.text`: it
+is imported on first use.
 """
 
 from __future__ import annotations
@@ -27,9 +28,15 @@ else:
 secrets: Callable[[], tuple[Any, ...]] = tuple
 #: The class of the errors that replace those that cannot be copied.
 stand_in: type[Exception] = Exception
+#: Returns the attributes of the stand-in for an error.
+kept: Callable[[BaseException], dict[str, Any]] = lambda _: {}  # noqa: E731  # until it is configured
 
 
-def configure(registered_secrets: Callable[[], tuple[Any, ...]], stand_in_class: type[Exception]) -> None:
-    """Set the provider of the registered secrets, and the class of stand-ins."""
-    global secrets, stand_in  # one set of settings a process
-    secrets, stand_in = registered_secrets, stand_in_class
+def configure(
+    registered_secrets: Callable[[], tuple[Any, ...]],
+    stand_in_class: type[Exception],
+    kept_of: Callable[[BaseException], dict[str, Any]],
+) -> None:
+    """Set the provider of the registered secrets, the class of stand-ins, and what a stand-in keeps of its error."""
+    global secrets, stand_in, kept  # one set of settings a process
+    secrets, stand_in, kept = registered_secrets, stand_in_class, kept_of

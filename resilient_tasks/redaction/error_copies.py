@@ -57,7 +57,7 @@ def class_with_text(cls: type[BaseException], text: str) -> type[BaseException]:
         "__qualname__": cls.__qualname__,
         "__str__": lambda _: text,
         "__repr__": lambda _: f"<{cls.__qualname__}: {text}>",
-        "__reduce_ex__": lambda *_: (redaction.stand_in, (f"{name}: {text}",)),
+        "__reduce_ex__": lambda error, _: (redaction.stand_in, (f"{name}: {text}",), redaction.kept(error)),
         "__bool__": lambda _: True,
         "__class__": property(type),
         "__setattr__": object.__setattr__,

@@ -270,6 +270,7 @@ def _stand_in(error: BaseException, known: KnownSecrets) -> Exception:
     stand_in = redaction.stand_in(f"{name}: {known.redact(text)}")
     for note in safely.notes(error):
         stand_in.add_note(known.redact(redact(note)))
+    vars(stand_in).update(redaction.kept(error))
     vars(stand_in)[_ORIGINAL] = _Original(error)
     return stand_in
 

@@ -17,6 +17,7 @@ import requests
 from pydantic import BaseModel, ValidationError
 
 from resilient_tasks import Kind, ResilienceError, classify
+from resilient_tasks.core.failures import retry_after, status_of
 from resilient_tasks.redaction import exceptions as exceptions_module
 from resilient_tasks.redaction import text as text_module
 from resilient_tasks.redaction.exceptions import Withheld, original_of, redacted
@@ -266,6 +267,34 @@ def test_an_object_with_a_secret_anywhere_is_left_out(holder):
 )
 def test_an_object_without_a_secret_needs_no_copy(holder):
     assert redacted(Refused(url="http://h", holder=holder)) is None
+
+
+class Throttled(Exception):
+    """Shows its token, whatever it holds."""
+
+    def __init__(self, status_code=429, retry_after=7):
+        self.status_code, self.retry_after = status_code, retry_after
+
+    def __str__(self):
+        return f"refused with {PAIR}"
+
+
+class Unprintable(Throttled):
+    def __str__(self):
+        raise RuntimeError("no text")
+
+
+@pytest.mark.parametrize("again", [lambda made: made, lambda made: pickle.loads(pickle.dumps(made))])
+@pytest.mark.parametrize(
+    ("error", "replaced"),
+    [(Throttled(), redacted), (Unprintable(), exceptions_module.presentable)],
+    ids=["secret", "text"],
+)
+def test_a_stand_in_has_the_kind_the_status_and_the_wait_of_its_error(error, replaced, again):
+    made = again(replaced(error))
+    assert "hunter2" not in str(made)
+    assert classify(made) is classify(error) is Kind.THROTTLED
+    assert (status_of(made), retry_after(made)) == (429, 7.0)
 
 
 def test_an_error_that_python_code_cannot_create_is_replaced():
