@@ -14,16 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from resilient_tasks.core.events import Event, bus
+from resilient_tasks.core.events import Event, RowsInvalid, RowsWarned, bus
 from resilient_tasks.core.execution import limits
 from resilient_tasks.core.execution.interrupt import Overrun
 from resilient_tasks.core.failures import describe
 from resilient_tasks.core.store import MemoryStore
+from resilient_tasks.core.wording import number_of
 from resilient_tasks.rehearsal import mutation, requests_sent, trace
 from resilient_tasks.rehearsal.faults import Plan
 from resilient_tasks.rehearsal.injection import Stage, injected
 from resilient_tasks.rehearsal.values import flattened
 from resilient_tasks.state.states import use_store
+from resilient_tasks.subprocess.runtime import ProcessRuntime
 from resilient_tasks.testing.clock import VirtualClock, use_clock
 
 #: Events with which a run says that something is not as usual.
@@ -120,13 +122,23 @@ def _ending(setting: Setting) -> dict[str, Any]:
 def _note(event: Event, path: Path) -> None:
     if event.operation.endswith(mutation.CHECK):
         return
-    if event.name in _MARKS:
-        trace.write(str(path), "mark", text=f"{event.operation}: {event.name}")
+    if event.name in _MARKS and (mark := _mark_of(event)):
+        trace.write(str(path), "mark", text=mark)
+
+
+def _mark_of(event: Event) -> str:
+    """Return what an event says of a run: the same for the same data. Empty if it says that all is as usual."""
+    text = f"{event.operation}: {event.name}"
+    if isinstance(event, RowsInvalid):
+        return f"{text}, {number_of(event.invalid, 'row')}" if event.invalid else ""
+    if isinstance(event, RowsWarned):
+        return f"{text}, {number_of(sum(event.reasons.values()), 'row')}"
+    return text
 
 
 def _shorten_limits(seconds_of: Mapping[str, float], clock: VirtualClock) -> None:
     """Make limits reach slow attempts soon: they wait in real time, and the virtual clock passes what is left."""
-    in_time, in_time_async = limits.in_time, limits.in_time_async
+    in_time, in_time_async, in_process = limits.in_time, limits.in_time_async, ProcessRuntime.limit
 
     def shortened(seconds: float, call: Any) -> float:
         attempt = getattr(call.work.fn, "rehearsed", None)
@@ -147,7 +159,12 @@ def _shorten_limits(seconds_of: Mapping[str, float], clock: VirtualClock) -> Non
         real = shortened(seconds, call)
         return passed(await in_time_async(work, real, call, *more, **named), seconds, real)
 
+    async def process(self: ProcessRuntime, call: Any, proceed: Any, seconds: float, enforce: Any) -> Any:
+        real = seconds if enforce == "cooperative" else shortened(seconds, call)
+        return passed(await in_process(self, call, proceed, real, enforce), seconds, real)
+
     limits.in_time, limits.in_time_async = sync, coroutine  # the process is this run's own
+    ProcessRuntime.limit = process  # type: ignore[method-assign]  # as above
 
 
 def _break_channels(stage: Stage, until: ExitStack) -> None:
