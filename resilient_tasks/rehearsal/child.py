@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import inspect
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +14,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
+
+import psutil
 
 from resilient_tasks.core.events import Event, RowsInvalid, RowsWarned, bus
 from resilient_tasks.core.execution import limits
@@ -25,6 +28,7 @@ from resilient_tasks.rehearsal.faults import Plan
 from resilient_tasks.rehearsal.injection import Stage, injected
 from resilient_tasks.rehearsal.values import flattened
 from resilient_tasks.state.states import use_store
+from resilient_tasks.subprocess import process_tree
 from resilient_tasks.subprocess.runtime import ProcessRuntime
 from resilient_tasks.testing.clock import VirtualClock, use_clock
 
@@ -66,6 +70,9 @@ def run(setting: Setting, faults: Plan, known: Sequence[tuple[str, str]], folder
         path: of the trace.
     """
     os.setsid()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    process_tree.die_with_parent()
+    process_tree.adopt_orphans()
     output = os.open(path.with_suffix(".txt"), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     for stream in (1, 2):
         os.dup2(output, stream)
@@ -82,7 +89,7 @@ def run(setting: Setting, faults: Plan, known: Sequence[tuple[str, str]], folder
         until.enter_context(bus.listening(lambda event: _note(event, path)))
         trace.write(str(path), "begin", pid=os.getpid())
         ending = _ending(setting)
-        loaded = [name for name in sys.modules if name not in modules]
+        loaded = [name for name in [*sys.modules] if name not in modules]  # threads may still import
         trace.write(str(path), "end", **ending, modules=loaded if not faults else [])
         end()  # without waiting for what would be sent at the end
 
@@ -182,8 +189,10 @@ def _break_channels(stage: Stage, until: ExitStack) -> None:
 
 
 def end() -> NoReturn:
-    """End this process at once, with threads that still run."""
+    """End this process at once, with threads that still run, and the processes that it has started."""
     with contextlib.suppress(Exception):
         sys.stdout.flush()
         sys.stderr.flush()
+    for process in psutil.Process().children():
+        process_tree.kill_tree(process)
     os._exit(0)

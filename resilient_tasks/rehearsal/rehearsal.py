@@ -136,7 +136,11 @@ def _clean(runner: Runs) -> Ran:
 
 def _shrink(found: Rehearsal, failed: Result, compared: Compared) -> None:
     verdict = failed.judged.verdict
-    part = smallest(failed.faults, lambda other: compared.result_of(plan(other)).judged.verdict is verdict)
+    try:
+        part = smallest(failed.faults, lambda other: compared.result_of(plan(other)).judged.verdict is verdict)
+    except KeyboardInterrupt:
+        found.smallest.append(failed)  # as small as was found in time
+        raise
     result = compared.result_of(part)
     if all(result.cause != other.cause for other in found.smallest):
         found.smallest.append(result)
