@@ -18,7 +18,7 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, Fl
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.context import TaskRunContext
 from prefect.events.worker import EventsWorker
-from prefect.task_runners import ProcessPoolTaskRunner
+from prefect.task_runners import ProcessPoolTaskRunner, ThreadPoolTaskRunner
 from prefect.tasks import Task
 
 from resilient_tasks.core import call as calls
@@ -213,3 +213,9 @@ def _plain_function(task: Any) -> Callable[..., Any]:
 
 def _set_function(task: Any, fn: Callable[..., Any]) -> None:
     task.__dict__["fn"] = fn
+
+
+def runs_elsewhere(flow: object) -> str:
+    """Return the name of the flow's task runner if it runs tasks in other processes; else an empty text."""
+    runner = getattr(flow, "task_runner", None)
+    return "" if runner is None or isinstance(runner, ThreadPoolTaskRunner) else type(runner).__name__

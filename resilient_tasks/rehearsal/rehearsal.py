@@ -69,7 +69,7 @@ def rehearse(
         raise CannotRehearseError(
             "A rehearsal forks a process for each run, which this system cannot: use Linux or macOS."
         )
-    from resilient_tasks.prefect.rehearsed import server_of  # noqa: PLC0415  # seconds to import
+    from resilient_tasks.prefect.rehearsed import runs_elsewhere, server_of  # noqa: PLC0415  # seconds to import
 
     with server_of(prefect) as server:
         runner = Runs(flow, parameters or {}, folder, server, patience=patience)
@@ -77,12 +77,16 @@ def rehearse(
         runner.settle(again, *_needed(flow))
         compared = Compared(clean, unstable(clean, again, ignore), runner)
         calls = _numbered(clean.calls)
+        elsewhere = runs_elsewhere(flow)
         if not calls:
+            where = f" in this process, only by its {elsewhere}: rehearse it with a ThreadPoolTaskRunner"
             raise CannotRehearseError(
-                "The flow calls no task, and faults are injected into tasks: there is none to inject."
+                f"The flow calls no task{where if elsewhere else ''}. Faults are injected into tasks, and there is none"
+                " to inject."
             )
         tasks = tuple(dict.fromkeys(task for task, _ in calls))
         found = Rehearsal(_name(flow), seed, tasks, ignored=shown(compared.ignored), clean_seconds=again.seconds)
+        found.not_injected = elsewhere and f"tasks that its {elsewhere} runs in other processes"
         _run_all(found, compared, [replay] if replay else plans(calls, chosen, runs, seed), progress)
     return found
 

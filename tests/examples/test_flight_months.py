@@ -116,15 +116,15 @@ def served(folder, out):
 
 
 def left_behind(*outs):
-    """Return the commands of the processes that have one of these folders, and are no children of this process."""
+    """Return the commands of processes that have one of these folders, are no children of this one, and do not end."""
     mine = {process.pid for process in psutil.Process().children(recursive=True)} | {os.getpid()}
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
-            environ = process.environ()
-            if process.pid not in mine and environ.get("FLIGHT_TIMES_OUT") in map(str, outs):
-                found.append(process.cmdline())
-    return found
+            if process.pid not in mine and process.environ().get("FLIGHT_TIMES_OUT") in map(str, outs):
+                found.append(process)
+    _, left = psutil.wait_procs(found, timeout=60)
+    return [process.cmdline() for process in left]
 
 
 @pytest.fixture(scope="module")
