@@ -51,17 +51,17 @@ def without_a_timeout() -> Rehearsal:
         return rehearse(rehearsed.month, replay=plan_of("month_index:1:before:slow"), patience=_PATIENCE)
 
 
+@resilient_task(retry=Retry(on=Kind.TRANSIENT, attempts=2), timeout=30, idempotent=True)
+def append_month(month: int, result: flow.MonthResult, key: str, seed: int, report: str) -> None:
+    """Append the month to a file: twice if it is called twice."""
+    with Path("months.txt").open("a", encoding="utf-8") as months:
+        months.write(f"{result.month}\n")
+
+
 def wrongly_idempotent() -> Rehearsal:
     """Rehearse it with a record that appends a line, and is declared idempotent; its answer is lost."""
-
-    def record(month: int, result: flow.MonthResult, key: str, seed: int, report: str) -> None:
-        with Path("months.txt").open("a", encoding="utf-8") as months:
-            months.write(f"{result.month}\n")
-
-    appending = resilient_task(retry=Retry(on=Kind.TRANSIENT, attempts=2), timeout=30, idempotent=True)(record)
-    with _replaced("record", appending):
-        task = f"{wrongly_idempotent.__qualname__}.<locals>.record"
-        return rehearse(rehearsed.month, replay=plan_of(f"{task}:1:after:reset"))
+    with _replaced("record", append_month):
+        return rehearse(rehearsed.month, replay=plan_of("append_month:1:after:reset"))
 
 
 @contextmanager
