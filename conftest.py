@@ -45,11 +45,9 @@ LONGEST = (
     "prefect 2",
     "prefect 3",
     "tests/operations/test_far_away.py",
-    "tests/explanation/test_worst_case.py",
     "tests/operations/test_commands.py",
     "tests/quarantine/test_quarantine_safety.py",
-    "tests/operations/test_containers.py",
-    "tests/state/test_keys_on_every_store.py",
+    "tests/examples/test_flight_run.py",
 )
 END = "-----END CERTIFICATE-----\n"
 #: Bytes that have to be free where files are kept in memory.
@@ -163,13 +161,8 @@ def _tables_made() -> Iterator[None]:
     """Have the server of `resilient_prefect` find the tables of its database made."""
     from resilient_tasks import pytest_plugin  # noqa: PLC0415  # measured by coverage, once it runs
 
-    def with_tables(suffix: str = "") -> str:
-        folder = tempfile.mkdtemp(suffix=suffix)
-        prefect_database.put_into(folder, "prefect-test.db")
-        return folder
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pytest_plugin, "mkdtemp", with_tables)
+        patch.setattr(pytest_plugin, "mkdtemp", prefect_database.in_a_folder_for_tests)
         warm_processes.use(patch)
         warm_programs.use_for_servers(patch)
         yield
@@ -191,6 +184,7 @@ def pytest_collection_finish() -> None:
 def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
     """Fail a test that leaves an abandoned attempt running; a page of docs is checked at its end."""
     yield
+    left_over.restore_the_environment()
     if not isinstance(item, SybilItem):
         left_over.wait_for_the_end()
 

@@ -122,9 +122,12 @@ def in_run():
     return lambda **ids: use_host(InRun(**ids))
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def no_home(tmp_path_factory):
-    """Keep the processes that tests start out of the user's own folder."""
+    """Keep the processes that tests start out of the user's own folder.
+
+    Each run that begins looks at all runs of the last hour: those of one file are fewer.
+    """
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("RESILIENT_TASKS_HOME", str(tmp_path_factory.mktemp("home")))
         yield

@@ -1,13 +1,32 @@
-"""What tests leave running: abandoned attempts are listed for the whole process, and the next test would find them."""
+"""What tests leave behind, and the next test would find: abandoned attempts that run, and variables."""
 
+import os
 import sys
 import threading
 import time
 
 #: Seconds that an abandoned attempt may take to end after its test.
 PATIENCE = 10.0
+#: What Dask puts into the environment of the process that starts one of its own, and leaves there.
+_OF_DASK = (
+    "PYTHONHASHSEED",
+    "MALLOC_TRIM_THRESHOLD_",
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+)
 
+_before = {name: os.environ.get(name) for name in _OF_DASK}
 _reported = set()
+
+
+def restore_the_environment():
+    """Put back what Dask has changed."""
+    for name, value in _before.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 def wait_for_the_end():

@@ -1,6 +1,7 @@
 """Prefect's database with its tables made: for a server that starts with an empty one, they cost 4 s of a CPU."""
 
 import fcntl
+import importlib
 import importlib.metadata
 import os
 import shutil
@@ -18,6 +19,18 @@ def put_into(folder, name="prefect.db"):
     if not (folder / name).exists():
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(_made(), folder / name)
+
+
+def in_a_folder_for_tests(suffix=""):
+    """Make a temporary folder with the database under the name that `prefect_test_harness` gives it."""
+    folder = tempfile.mkdtemp(suffix=suffix)
+    put_into(folder, "prefect-test.db")
+    return folder
+
+
+def pytest_configure():
+    """Have the server of `resilient_prefect` start with it, in a suite of which this is a plugin."""
+    importlib.import_module("resilient_tasks.pytest_plugin").mkdtemp = in_a_folder_for_tests
 
 
 def _made():

@@ -3,8 +3,17 @@
 import re
 import socket
 from importlib.metadata import entry_points
+from pathlib import Path
 
 import pytest
+import warm_programs
+
+#: A suite's `conftest.py`.
+TABLES_MADE = f"""
+import sys
+sys.path.append({str(Path(__file__).parent)!r})
+from prefect_database import pytest_configure
+"""
 
 
 @pytest.fixture
@@ -127,7 +136,19 @@ def test_the_mail_server_records_its_messages(suite):
     """).assert_outcomes(passed=2)
 
 
-def test_a_test_without_the_fixtures_is_unaffected(suite):
+@pytest.fixture
+def tables_made(pytester):
+    """Have the suite's server start with a database whose tables are made."""
+    pytester.makeconftest(TABLES_MADE)
+
+
+@pytest.fixture
+def nothing_imported(monkeypatch):
+    """Have the suite start in an interpreter that has imported nothing yet."""
+    warm_programs.spawn_instead(monkeypatch)
+
+
+def test_a_test_without_the_fixtures_is_unaffected(suite, nothing_imported):
     suite("""
         import sys
 
@@ -158,7 +179,7 @@ def test_a_flow_without_an_api_is_refused_at_once_with_a_hint(suite):
     assert done.duration < 60
 
 
-def test_every_test_of_a_session_has_the_settings_of_its_server(suite):
+def test_every_test_of_a_session_has_the_settings_of_its_server(suite, tables_made):
     suite("""
         import pytest
         from prefect import flow
@@ -182,7 +203,7 @@ def test_each_fixture_is_documented(pytester):
         assert re.search(rf"resilient_{name}\b.*\n +\w+", shown), name
 
 
-def test_the_prefect_server_runs_flows_and_ends_with_the_session_even_if_that_is_terminated(suite):
+def test_the_prefect_server_runs_flows_and_ends_with_the_session_even_if_that_is_terminated(suite, tables_made):
     done = suite("""
         import os, signal
 
@@ -304,7 +325,7 @@ def test_prefect(resilient_prefect):
 """
 
 
-def test_no_test_with_a_fixture_reaches_people_or_the_users_own_incidents(suite):
+def test_no_test_with_a_fixture_reaches_people_or_the_users_own_incidents(suite, nothing_imported):
     fixtures = ("clock", "events", "api", "slack", "smtp")
     source = _OUTSIDE + "".join(_EACH.format(fixture) for fixture in fixtures) + _SERVER_STAND_IN
     suite(source).assert_outcomes(passed=21)

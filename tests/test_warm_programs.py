@@ -1,12 +1,14 @@
 """Programs that are forked from a warm process differ from others in nothing that a test could see, but in time."""
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import left_over
 import pytest
 import warm_programs
 
@@ -21,6 +23,26 @@ print(json.dumps({
 }, sort_keys=True))
 print("an error", file=sys.stderr)
 sys.exit(7)
+"""
+
+#: Whether the process that evaluates this was forked: then its command line is still that of the warm one.
+FORKED = "Path('/proc/self/cmdline').read_text().split(chr(0))[1].endswith('warm_programs.py')"
+SPAWNS = f"""
+import json, multiprocessing, os, sys
+from pathlib import Path
+
+def add(numbers, parent, pipe):
+    pipe.send({{"sum": sum(numbers), "module": __name__, "child": os.getppid() == parent, "forked": {FORKED}}})
+    sys.exit(3)
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context("spawn")
+    there, here = context.Pipe()
+    process = context.Process(target=add, args=([1, 2, 3], os.getpid(), here))
+    process.start()
+    seen = there.recv()
+    process.join()
+    print(json.dumps({{**seen, "status": process.exitcode}}))
 """
 
 
@@ -46,13 +68,13 @@ def seen():
     return {}
 
 
-@pytest.mark.parametrize("kind", ["-c", "script", "-m"])
+@pytest.mark.parametrize("kind", ["-c", "script", "-m", "-mshows"])
 def test_it_sees_the_same(started, seen, kind, tmp_path_factory):
     folder = seen.setdefault("folder", tmp_path_factory.mktemp("programs"))
     (folder / "shows.py").write_text(SHOWS)
-    words = {"-c": ["-c", SHOWS], "script": [str(folder / "shows.py")], "-m": ["-m", "shows"]}[kind]
+    kinds = {"-c": ["-c", SHOWS], "script": [str(folder / "shows.py")], "-m": ["-m", "shows"], "-mshows": ["-mshows"]}
     environment = {**os.environ, "A_VARIABLE": "its value", "PYTEST_CURRENT_TEST": "this one"}
-    got = started(*words, "one", "two words", cwd=folder, input="typed", env=environment)
+    got = started(*kinds[kind], "one", "two words", cwd=folder, input="typed", env=environment)
     assert got == seen.setdefault(kind, got)
     assert got[0] == 7
     assert f'"parent": {os.getpid()}' in got[1]
@@ -81,6 +103,26 @@ def test_prefect_reads_the_environment_of_the_program(started, tmp_path):
     home = tmp_path / "home"
     env = {**os.environ, "PREFECT_API_URL": "http://127.0.0.1:1/api", "PREFECT_HOME": str(home)}
     assert started("-c", shows, env=env)[1] == f"http://127.0.0.1:1/api {home}\n"
+
+
+def test_a_process_that_it_spawns_works_as_multiprocessing_makes_it(started, tmp_path):
+    (script := tmp_path / "spawns.py").write_text(SPAWNS)
+    status, printed, errors = started(str(script), cwd=tmp_path)
+    assert (status, errors) == (0, "")
+    assert json.loads(printed) == {
+        "sum": 6,
+        "module": "__mp_main__",
+        "child": True,
+        "forked": started.is_forked,
+        "status": 3,
+    }
+
+
+def test_they_are_forked_where_dask_was_used_too(started):
+    os.environ["PYTHONHASHSEED"] = "6640"  # as Dask sets it, and leaves it
+    left_over.restore_the_environment()
+    shows = f"from pathlib import Path; print({FORKED})"
+    assert started("-c", shows) == (0, f"{started.is_forked}\n", "")
 
 
 def test_a_program_that_it_starts_is_its_child(started):

@@ -8,11 +8,14 @@ is to have, `__main__` of its own, the library imported anew, and Prefect's sett
 import atexit
 import contextlib
 import ctypes
+import fcntl
 import gc
 import importlib
 import inspect
 import io
+import itertools
 import json
+import linecache
 import os
 import runpy
 import shutil
@@ -23,12 +26,13 @@ import sys
 import tempfile
 import threading
 import time
-from multiprocessing import process
+from multiprocessing import process, util
 from pathlib import Path
 
 #: What may be in the environment of such a program, of what Python itself reads at its start.
 _KNOWN = {"PYTHONPATH", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "PYTHONSAFEPATH"}
 _PR_SET_CHILD_SUBREAPER = 36
+_CLONE_NEWNET = 0x40000000
 _PIPES = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
 #: What `subprocess` passes on where the caller does not ask for anything special.
 _USUAL = {
@@ -39,7 +43,10 @@ _USUAL = {
     "umask": -1,
     "process_group": -1,
 }
+#: The number below which files are opened that a program is given; no program has as many.
+_HIGH = 500
 _Real = subprocess.Popen
+_real_spawn = util.spawnv_passfds
 
 
 class Popen(subprocess.Popen):
@@ -71,17 +78,28 @@ def _forked_for(given):
     folder = Path(os.fsdecode(given["cwd"] or Path.cwd()))
     if any(given[name] != usual for name, usual in _USUAL.items()) or given["pass_fds"] or not folder.is_dir():
         return None
-    words = _of_python(given["args"], environment)
+    space, args = _namespace(given["args"])
+    words = _of_python(args, environment)
     if words is None:
         return None
     streams = [at if given[name] == -1 else given[name] for at, name in enumerate(("p2cread", "c2pwrite", "errwrite"))]
-    return _warm().start([words, str(folder), environment, bool(given["start_new_session"])], streams)
+    is_group = bool(given["start_new_session"])
+    return _warm().start([words, str(folder), environment], streams, space=space, is_group=is_group)
+
+
+def _spawned_by_multiprocessing(path, args, passfds):
+    """As `multiprocessing.util.spawnv_passfds`, with a warm process for what it can run."""
+    environment = dict(os.environ)
+    words, passed = _of_python([path, *args[1:]], environment), sorted(map(int, passfds))
+    program = [words, str(Path.cwd()), environment]
+    return (words and _warm().start(program, [0, 1, 2, *passed], passed=passed)) or _real_spawn(path, args, passfds)
 
 
 def use(patch):
-    """Have warm processes run the programs that `subprocess` starts, until `patch` is undone."""
+    """Have warm processes run the programs that `subprocess` and `multiprocessing` start, until `patch` is undone."""
     if sys.platform == "linux":
         patch.setattr(subprocess, "Popen", Popen)
+        patch.setattr(util, "spawnv_passfds", _spawned_by_multiprocessing)
 
 
 def use_for_servers(patch):
@@ -93,6 +111,13 @@ def use_for_servers(patch):
 def spawn_instead(patch):
     """Have them started by an interpreter of their own, until `patch` is undone."""
     patch.setattr(subprocess, "Popen", _Real)
+    patch.setattr(util, "spawnv_passfds", _real_spawn)
+
+
+def _namespace(args):
+    """Return the network namespace that a command enters, if it does, and the command that it runs there."""
+    entered = isinstance(args, list) and args[:3] == ["ip", "netns", "exec"]
+    return (args[3], args[4:]) if entered else (None, args)
 
 
 def _of_python(args, environment):
@@ -101,8 +126,11 @@ def _of_python(args, environment):
     if {name for name in environment if name.startswith("PYTHON")} - _KNOWN or "LD_PRELOAD" in environment:
         return None
     program = shutil.which(words[0], path=environment.get("PATH"))
-    if program == sys.executable:
-        return words[1:] if words[1:] and (not words[1].startswith("-") or words[1] in ("-c", "-m")) else None
+    if program == sys.executable and words[1:]:
+        option, its_value = words[1][:2], words[1][2:]
+        if option in ("-c", "-m"):
+            return [option, *filter(None, [its_value]), *words[2:]]  # `-mpytest` is `-m pytest`
+        return None if words[1].startswith("-") else words[1:]
     return [program, *words[1:]] if program and _is_script(program) else None
 
 
@@ -118,12 +146,20 @@ class _Warm:
         self._connection = connection
         self._lock = threading.Lock()
 
-    def start(self, what, streams):
-        """Start a program, and return its process id, or `None` where it cannot: it is a child of this process."""
-        message = json.dumps(what).encode()
+    def start(self, program, files, *, passed=(), space=None, is_group=False):
+        """Start a program, and return its process id, or `None` where it cannot: it is a child of this process.
+
+        Args:
+            program: its words, its folder and its environment.
+            files: its standard streams, and what else it is to have open.
+            passed: the numbers that the latter have there.
+            space: the network namespace that it enters.
+            is_group: whether it has a session of its own.
+        """
+        message = json.dumps([program, {"passed": passed, "space": space}, is_group]).encode()
         with self._lock, _adopting(), contextlib.suppress(OSError):
             self._connection.sendall(len(message).to_bytes(8, "big"))
-            socket.send_fds(self._connection, [b"."], streams)
+            socket.send_fds(self._connection, [b"."], files)
             self._connection.sendall(message)
             return int.from_bytes(self._connection.recv(8), "big") or None
         return None
@@ -133,9 +169,9 @@ class _Warm:
         self._connection.shutdown(socket.SHUT_RDWR)  # also where a child has it open
         self._connection.close()
 
-    def keep_only(self):
-        """Close all but the standard streams and the connection to it."""
-        _close_all_but(self._connection)
+    def keep_only(self, files):
+        """Close all but the standard streams, these files and the connection to it."""
+        _close_all_but(self._connection.fileno(), *files)
 
 
 def _spawned():
@@ -190,39 +226,44 @@ def _serve(connection):
 def _answer(connection):
     """Start programs until the other end of the connection is closed."""
     while size := connection.recv(8, socket.MSG_WAITALL):
-        _, streams, *_ = socket.recv_fds(connection, 1, 3)
-        what = json.loads(connection.recv(int.from_bytes(size, "big"), socket.MSG_WAITALL))
+        _, streams, *_ = socket.recv_fds(connection, 1, 100)
+        message = connection.recv(int.from_bytes(size, "big"), socket.MSG_WAITALL)
+        program, more, is_group = json.loads(message)
         answer, written = os.pipe()
         goes, go = os.pipe()
         # The process between ends at once, and so the program becomes a child of the one that asked for it.
         if not (between := os.fork()):
             if os.fork():
                 os._exit(0)
-            if what[-1]:
+            if is_group:
                 os.setsid()
             os.write(written, os.getpid().to_bytes(8, "big"))
             os.close(go)
             os.read(goes, 1)
             connection.close()
-            _end(_become(streams, *what[:-1]))
+            _end(_become(streams, *program, **more))
         os.waitpid(between, 0)
         connection.sendall(os.read(answer, 8))
         for each in (*streams, answer, written, goes, go):
             os.close(each)
 
 
-def _become(streams, words, folder, environment):
+def _become(streams, words, folder, environment, *, passed, space):
     """Run the program in this process, and return its exit status."""
+    if space is not None:
+        _enter(space)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
     before = sys.stdout, sys.stderr
     below = _forked()
-    for number, stream in enumerate(streams):
+    apart = [fcntl.fcntl(stream, fcntl.F_DUPFD, _HIGH) for stream in streams]  # from the numbers that they shall have
+    _started[os.getpid()].keep_only(apart)
+    for number, stream in zip([0, 1, 2, *passed], apart, strict=True):
         os.dup2(stream, number)
-    _started[os.getpid()].keep_only()
-    subprocess.Popen = Popen  # for the programs that this one starts
+        os.close(stream)
+    subprocess.Popen, util.spawnv_passfds = Popen, _spawned_by_multiprocessing  # for the programs that this one starts
     _open_streams(unbuffered=bool(environment.get("PYTHONUNBUFFERED")))
     sys.argv, sys.orig_argv = words, [sys.executable, *words]
     _forget_the_old_environment()
@@ -243,6 +284,12 @@ def _become(streams, words, folder, environment):
     with contextlib.suppress(ChildProcessError):
         os.waitpid(below, 0)
     return status
+
+
+def _enter(space):
+    with open(f"/var/run/netns/{space}", "rb") as its:  # noqa: PTH123
+        if ctypes.CDLL(None, use_errno=True).setns(its.fileno(), _CLONE_NEWNET) != 0:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), space)
 
 
 def _let_plugins_be_imported():
@@ -267,17 +314,18 @@ def _forked():
         nothing = os.open(os.devnull, os.O_RDWR)
         for number in range(3):
             os.dup2(nothing, number)
-        _close_all_but(theirs)
+        _close_all_but(theirs.fileno())
         _answer(theirs)
         os._exit(0)
     theirs.close()
-    _started[os.getpid()] = _Warm(mine)
+    # Its number is none that a file of the program has to have.
+    _started[os.getpid()] = _Warm(socket.socket(fileno=fcntl.fcntl(mine.detach(), fcntl.F_DUPFD_CLOEXEC, _HIGH)))
     return pid
 
 
-def _close_all_but(connection):
-    os.closerange(3, connection.fileno())
-    os.closerange(connection.fileno() + 1, 4096)
+def _close_all_but(*kept):
+    for lowest, highest in itertools.pairwise([2, *sorted(kept), 4096]):
+        os.closerange(lowest + 1, highest)
 
 
 def _run(main, words):
@@ -288,6 +336,8 @@ def _run(main, words):
         runpy._run_module_as_main(words[1])
     elif words[0] == "-c":
         sys.argv = ["-c", *words[2:]]
+        if sys.version_info >= (3, 13):  # since then, tracebacks show the lines of such a program
+            linecache.cache["<string>"] = (len(words[1]), None, words[1].splitlines(keepends=True), "<string>")
         exec(compile(words[1], "<string>", "exec"), vars(main))
     else:
         main.__file__ = words[0]

@@ -22,7 +22,6 @@ from resilient_tasks.core.execution import limits
 from resilient_tasks.core.execution.interrupt import Overrun
 from resilient_tasks.core.failures import describe
 from resilient_tasks.core.store import MemoryStore
-from resilient_tasks.core.wording import number_of
 from resilient_tasks.rehearsal import mutation, requests_sent, trace
 from resilient_tasks.rehearsal.faults import Plan
 from resilient_tasks.rehearsal.injection import Stage, injected
@@ -129,18 +128,21 @@ def _ending(setting: Setting) -> dict[str, Any]:
 def _note(event: Event, path: Path) -> None:
     if event.operation.endswith(mutation.CHECK):
         return
-    if event.name in _MARKS and (mark := _mark_of(event)):
-        trace.write(str(path), "mark", text=mark)
+    if event.name in _MARKS:
+        text = f"{event.operation}: {event.name}"
+        frame = f"{event.call} {getattr(event, 'part', '')}"
+        trace.write(str(path), "mark", text=text, frame=frame, count=_count(event))
 
 
-def _mark_of(event: Event) -> str:
-    """Return what an event says of a run: the same for the same data. Empty if it says that all is as usual."""
-    text = f"{event.operation}: {event.name}"
-    if isinstance(event, RowsInvalid):
-        return f"{text}, {number_of(event.invalid, 'row')}" if event.invalid else ""
-    if isinstance(event, RowsWarned):
-        return f"{text}, {number_of(sum(event.reasons.values()), 'row')}"
-    return text
+def _count(event: Event) -> int:
+    """Return of how many rows an event is, or 1."""
+    match event:
+        case RowsInvalid():
+            return event.invalid
+        case RowsWarned():
+            return sum(event.reasons.values())
+        case _:
+            return 1
 
 
 def _shorten_limits(seconds_of: Mapping[str, float], clock: VirtualClock) -> None:

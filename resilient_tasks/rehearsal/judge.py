@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -47,7 +46,7 @@ class Ran:
         error: with which error.
         values: what it returned and wrote, by path: `result['rows']`, `files/out.csv`.
         effects: what it did that must not be done twice, and how often.
-        marks: what it says of itself: fallbacks, quarantined rows, alerts.
+        marks: what it says of itself: fallbacks, quarantined rows, alerts; and how often, or of how many rows.
         seconds: how long it took.
         calls: of its tasks, in order: the task and the digest of the arguments.
         attempt_seconds: the longest attempt of each task.
@@ -61,7 +60,7 @@ class Ran:
     error: str = ""
     values: Mapping[str, str] = field(default_factory=dict)
     effects: Mapping[str, int] = field(default_factory=dict)
-    marks: tuple[str, ...] = ()
+    marks: Mapping[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     calls: tuple[tuple[str, str], ...] = ()
     attempt_seconds: Mapping[str, float] = field(default_factory=dict)
@@ -136,7 +135,8 @@ def _completed(clean: Ran, run: Ran, ignored: frozenset[str]) -> Judged:
     differences = _differences(clean, run, ignored)
     if not differences:
         return Judged(Verdict.RECOVERED)
-    if marks := [*(Counter(run.marks) - Counter(clean.marks))]:  # what it says without faults too is about other data
+    # What the run without faults says too does not explain the difference.
+    if marks := [text for text, count in run.marks.items() if count > clean.marks.get(text, 0)]:
         return Judged(Verdict.DEGRADED, "; ".join(marks))
     return Judged(Verdict.SILENT, "; ".join(differences[:3]))
 

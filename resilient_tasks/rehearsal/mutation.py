@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -23,16 +24,18 @@ def mutated(value: Any, kind: str, validate: Any = None) -> Any:
     Args:
         value: a frame of pandas or polars, a dict, a list, a dataclass or a plain value.
         kind: `null`, `type`, `range`, `column`, `duplicate`, `truncated` or `empty`.
-        validate: the policy that checks it; the change is one that the policy refuses or splits off.
+        validate: the policy that checks it; the change is one that the policy refuses or splits off. What it refuses
+            of `value` itself does not count.
     """
+    before = refused(value, validate) if validate is not None else None
     for changed in _candidates(value, kind):
-        if validate is None or is_refused(changed, validate):
+        if before is None or refused(changed, validate) - before:
             return changed
     return NONE
 
 
-def is_refused(value: Any, validate: Any) -> bool:
-    """Whether a policy of validation finds anything wrong with a result."""
+def refused(value: Any, validate: Any) -> Counter[tuple[str, ...]]:
+    """Return what a policy of validation finds wrong with a result: the rows for each rule."""
     strict = dataclasses.replace(
         validate,
         input=None,
@@ -48,7 +51,17 @@ def is_refused(value: Any, validate: Any) -> bool:
         return value
 
     check.__qualname__ = check.__name__ = CHECK
-    return isinstance(Pipeline(strict).outcome(check), Failed)
+    outcome = Pipeline(strict).outcome(check)
+    if not isinstance(outcome, Failed):
+        return Counter()
+    error = outcome.error
+    reports = getattr(error, "reports", None) or {"": getattr(error, "report", None)}
+    found = Counter[tuple[str, ...]]()
+    for name, report in reports.items():
+        if report is not None:
+            found.update({(name, *rule): rows for rule, rows in report.reasons.items()})
+            found.update((name, problem) for problem in report.frame_errors)
+    return found or Counter({(str(error),): 1})
 
 
 def _candidates(value: Any, kind: str) -> Iterator[Any]:

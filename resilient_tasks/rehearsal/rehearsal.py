@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import inspect
 import itertools
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -59,7 +61,8 @@ def rehearse(
         progress: called after each run, with the number of planned runs.
 
     Raises:
-        CannotRehearseError: the flow fails without faults, calls no task, or the system cannot fork.
+        CannotRehearseError: the flow lacks a parameter, fails without faults, or calls no task; or the system cannot
+            fork.
         ValueError: an argument is out of range.
     """
     chosen = families(faults)
@@ -69,6 +72,7 @@ def rehearse(
         raise CannotRehearseError(
             "A rehearsal forks a process for each run, which this system cannot: use Linux or macOS."
         )
+    _check_parameters(flow, parameters or {})
     from resilient_tasks.prefect.rehearsed import runs_elsewhere, server_of  # noqa: PLC0415  # seconds to import
 
     with server_of(prefect) as server:
@@ -127,13 +131,25 @@ class Compared:
         return self._known[faults]
 
 
+def _check_parameters(flow: Callable[..., Any], parameters: Mapping[str, Any]) -> None:
+    with contextlib.suppress(ValueError):  # not everything that can be called has a signature
+        try:
+            inspect.signature(flow).bind(**parameters)
+        except TypeError as error:
+            raise CannotRehearseError(
+                f"{_name(flow)} cannot be called with these parameters: {error}. On the command line, write"
+                ' --param month=7; in Python, parameters={"month": 7}.'
+            ) from None
+
+
 def _clean(runner: Runs) -> Ran:
     ran = runner.clean()
     if ran.ending != "returned":
-        what = ran.error or f"it was {ran.ending}"
+        what = (ran.error or f"it was {ran.ending}").removesuffix(".")
+        output = ran.output.strip()
         server = " Run it with --prefect server." if "needs a real server" in ran.error + ran.output else ""
         raise CannotRehearseError(
-            f"The flow fails without faults: {what}.{server} Its output ended with:\n{ran.output.strip()}"
+            f"The flow fails without faults: {what}.{server}" + (f" Its output ended with:\n{output}" if output else "")
         )
     return ran
 

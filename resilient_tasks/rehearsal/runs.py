@@ -11,6 +11,7 @@ import tempfile
 import time
 import traceback
 import warnings
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
@@ -116,7 +117,7 @@ class Runs:
             seconds = time.monotonic() - began
             ran = _collected(faults, lines, folder, before, seconds, is_over=is_over)
             if self._server.has_degraded():
-                ran = replace(ran, marks=(*ran.marks, "the flow run is Degraded"))
+                ran = replace(ran, marks={**ran.marks, "the flow run is Degraded": 1})
             return ran, [*_ends(lines).get("modules", ())]
 
     def _fork(self, faults: Plan, folder: Path, path: Path) -> bool:
@@ -170,6 +171,20 @@ def _ends(lines: list[dict[str, Any]]) -> dict[str, Any]:
     return next((line for line in reversed(lines) if line["do"] == "end"), {})
 
 
+def _marks(lines: list[dict[str, Any]]) -> Counter[str]:
+    """Return what the last process says of the run; a later attempt says it of its frame anew."""
+    last: dict[tuple[str, str], int] = {}
+    for line in lines:
+        if line["do"] == "begin":
+            last.clear()
+        elif line["do"] == "mark":
+            last[line["text"], line["frame"]] = line["count"]
+    marks = Counter[str]()
+    for (text, _), count in last.items():
+        marks[text] += count
+    return marks
+
+
 def _is_installed(name: str) -> bool:
     """Whether a module is installed: the user's own may do things when it is imported."""
     top = name.partition(".")[0]
@@ -205,7 +220,7 @@ def _collected(
         error=end.get("error", "" if end else "its process died"),
         values={**end.get("values", {}), **values},
         effects={**effects, **sent},
-        marks=tuple(line["text"] for line in of.get("mark", ())),
+        marks=_marks(lines),
         seconds=seconds,
         calls=tuple((line["task"], line["arguments"]) for line in of.get("call", ())),
         attempt_seconds=longest,

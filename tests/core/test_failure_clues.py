@@ -1,6 +1,7 @@
 """The classifier, over clues that are easily missed: refusals in texts, codes and numbers in unusual places."""
 
 import configparser
+import datetime as dt
 import errno
 import imaplib
 import importlib.util
@@ -291,6 +292,34 @@ OF_ODD_PLACES = {
 @pytest.mark.parametrize(("error", "kind"), rows(OF_ODD_PLACES))
 def test_a_clue_counts_in_an_unusual_place(error, kind):
     assert classify(error) is kind
+
+
+@pytest.mark.parametrize("args", [(503,), (503, "busy"), ((503, "busy"),), ((503, "busy"), "more")])
+def test_the_first_argument_of_an_error_named_after_http_is_a_status(args):
+    assert status_of(shaped("acme.HTTPError", args=args)) == 503
+
+
+@pytest.mark.parametrize("args", [(200,), (503, 7), ((),), ((200, "fine"),), (503, "busy", "more")])
+def test_other_arguments_of_an_error_named_after_http_are_no_status(args):
+    assert status_of(shaped("acme.HTTPError", args=args)) is None
+
+
+def test_the_limit_that_the_client_of_aws_retries_is_throttled():
+    error = shaped("botocore.exceptions.ClientError", response={"Error": {"Code": "LimitExceededException"}})
+    assert classify(error) is Kind.THROTTLED
+
+
+@pytest.mark.parametrize("details", [{"status": 200}, {"status": 399}, {"rows": 503}, {}])
+def test_the_details_of_an_error_hold_no_status_below_400(details):
+    assert status_of(shaped("acme.Failed", details=details)) is None
+
+
+@pytest.mark.parametrize(("minutes", "seconds"), [(-5, 0), (0, 0), (2, 120)])
+@pytest.mark.parametrize("zone", [dt.UTC, None])
+def test_a_moment_in_an_attribute_is_a_wait_until_then(minutes, seconds, zone):
+    now = dt.datetime(2026, 11, 27, 12, 0, tzinfo=dt.UTC)
+    moment = (now + dt.timedelta(minutes=minutes)).replace(tzinfo=zone)
+    assert retry_after(shaped("acme.RateLimited", retry_after=moment), now=now.timestamp()) == seconds
 
 
 @pytest.mark.parametrize(("name", "seconds"), [("FloodWaitError", 30), ("VideoTooShort", None)])

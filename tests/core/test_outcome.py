@@ -1,5 +1,6 @@
 """Outcomes own their errors: raising one twice, or keeping one, keeps nothing else alive."""
 
+import asyncio
 import copyreg
 import gc
 import pickle
@@ -11,6 +12,7 @@ from types import TracebackType
 import pytest
 
 from resilient_tasks import Degraded, Failed, Fallback, Ok, Retry, resilient
+from resilient_tasks.core import outcome
 from resilient_tasks.core.outcome import without_traceback
 
 
@@ -255,3 +257,30 @@ def test_a_failure_crosses_to_another_process_without_its_traceback(monkeypatch)
     copy = pickle.loads(pickle.dumps(failed))
     assert failed.traceback is not None
     assert (type(copy.error), copy.error.args, copy.traceback) == (ValueError, ("bottom",), None)
+
+
+def test_the_context_of_the_caller_is_left_while_a_pipeline_is_paused_and_entered_again(monkeypatch):
+    seen = []
+
+    def leave():
+        seen.append("left")
+        return lambda: seen.append("entered")
+
+    monkeypatch.setattr(outcome, "leave_context", leave)
+
+    async def answer():
+        seen.append("awaited")
+        if seen.count("awaited") == 1:
+            raise ConnectionError
+        return "done"
+
+    @resilient(retry=Retry(attempts=2, wait=0))
+    def fetch():
+        return answer()
+
+    assert asyncio.run(awaited(fetch())) == "done"
+    assert seen == ["left", "entered", "awaited", "awaited"]
+
+
+async def awaited(value):
+    return await value

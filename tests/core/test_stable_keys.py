@@ -168,6 +168,17 @@ def test_a_value_without_an_identity_is_refused(value, message):
         key_of(value, key_parts)
 
 
+@pytest.mark.parametrize("depth", [101, 200])
+def test_a_value_that_is_nested_too_deeply_is_refused(depth):
+    nested = functools.reduce(lambda inner, _: [inner], range(depth), 1)
+    with pytest.raises(UnstableKeyError, match="nested too deeply"):
+        key_of(nested)
+
+
+def test_a_value_may_be_nested_a_hundred_times():
+    assert key_of(functools.reduce(lambda inner, _: [inner], range(100), 1))
+
+
 def test_a_refused_generator_is_not_consumed():
     items = (item for item in "ab")
     with pytest.raises(UnstableKeyError):

@@ -38,6 +38,8 @@ def varint(value):
 
 RETRY_INFO = field(1, field(1, 12) + field(2, 500_000_000))
 AN_ANY = field(1, b"type.googleapis.com/google.rpc.RetryInfo") + field(2, RETRY_INFO)
+#: Fields of 8 and of 4 bytes.
+FIXED = varint(9 << 3 | 1) + b"\x01" * 8 + varint(10 << 3 | 5) + b"\x01" * 4
 STATUS = field(1, 8) + field(2, b"slow down") + field(3, AN_ANY)
 
 
@@ -83,6 +85,11 @@ def rpc(*metadata):
         (shaped("acme.Limited", details=[SimpleNamespace(retry_delay=SimpleNamespace(seconds=3, nanos=0))]), 3.0),
         (rpc(("google.rpc.retryinfo-bin", RETRY_INFO)), 12.5),
         (rpc(("grpc-status-details-bin", STATUS)), 12.5),
+        (rpc(("google.rpc.retryinfo-bin", field(1, field(1, 12)))), 12.0),
+        (rpc(("google.rpc.retryinfo-bin", field(1, field(2, 500_000_000)))), 0.5),
+        (rpc(("google.rpc.retryinfo-bin", field(1, field(1, 2**64 - 5)))), 0.0),
+        (rpc(("google.rpc.retryinfo-bin", FIXED + RETRY_INFO)), 12.5),
+        (rpc(("grpc-status-details-bin", field(3, field(1, b"another")) + FIXED + STATUS)), 12.5),
         (rpc(("grpc-status-details-bin", b"\xff\xff\xff")), None),
         (shaped("tenacity.RetryError", cause=answered(429, retry_after="7")), 7.0),
         (ExceptionGroup("all", [answered(429, retry_after="7"), answered(429, retry_after="70")]), 70.0),

@@ -91,7 +91,9 @@ def deployed(name):
 
 def on_dask(out, patch):
     """Run January and May on Dask, in a registry of their own, and a third month with an isolated circuit."""
-    for name, value in {**runners.places(out), "RESILIENT_TASKS_STORE": f"sqlite:///{out / 'store.db'}"}.items():
+    api = {"PREFECT_API_URL": get_current_settings().api.url}  # or else a worker that logs an alert starts a server
+    store = {"RESILIENT_TASKS_STORE": f"sqlite:///{out / 'store.db'}"}
+    for name, value in {**runners.places(out), **store, **api}.items():
         patch.setenv(name, value)
     configure(store=os.environ["RESILIENT_TASKS_STORE"], quarantine=str(out / "quarantine"), events=out / "events")
     found = SimpleNamespace(out=out, registry=registry.Registry(out / "registry"))

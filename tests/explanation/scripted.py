@@ -66,6 +66,8 @@ class Group:
             assert self.changed.wait_for(lambda: self.begun >= number, 30), "an attempt did not begin"
 
 
+#: What the hedge that runs now has begun.
+gathered = contextvars.ContextVar("gathered")
 #: The group of an attempt, and its number in there.
 entry = contextvars.ContextVar("entry")
 
@@ -104,7 +106,6 @@ class World:
     def __init__(self, clock, script, *, hedge=None, is_async=False):
         self.clock, self.script, self.hedge, self.is_async = clock, script, hedge, is_async
         self.attempts = 0
-        self._group = None
         self._groups = []
         self._lock = threading.Lock()
 
@@ -120,18 +121,21 @@ class World:
                 group.over.set()
         return self.attempts, self.clock.now() - began
 
+    def gather(self):
+        """Make the group of the attempts that a hedge begins from now on, however late it begins the last one."""
+        gathered.set(group := Group(is_async=self.is_async))
+        self._groups.append(group)
+
     def enter(self):
         """Give an attempt its number among those beside it, and let the time before it pass on the virtual clock.
 
         A hedge waits for that time on the machine's clock.
         """
+        group = gathered.get()
         with self._lock:
-            if self._group is None:
-                self._group = Group(is_async=self.is_async)
-                self._groups.append(self._group)
-            self._group.entered += 1
-            entry.set((self._group, self._group.entered))
-            if self._group.entered > 1:
+            group.entered += 1
+            entry.set((group, group.entered))
+            if group.entered > 1 and not group.over.is_set():
                 self.clock.advance(self.hedge.after)
 
     # What stands for the module `random` in tenacity's waits.
@@ -169,7 +173,6 @@ class World:
             if attempt.group is not None:
                 attempt.group.wait_for(attempt.number)
             self.clock.advance(min(attempt.seconds, attempt.left, LONG))
-            self._group = None
             if attempt.group is not None:
                 attempt.group.over.set()
         if attempt.error is not None:

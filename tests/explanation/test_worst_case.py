@@ -124,7 +124,7 @@ class Plan:
             attempts = self.attempts if self.attempts < 99 else None
             made.append(Retry(attempts=attempts, wait=WAITS[self.wait]()[0], stop=stop))
         if world.hedge is not None:
-            made += [world.hedge, Crowd(world.enter)]
+            made += [Crowd(world.gather), world.hedge, Crowd(world.enter)]
         made += self._protection()
         if self.timeout is not None:
             made.append(Timeout(self.timeout))

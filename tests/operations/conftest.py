@@ -8,6 +8,7 @@ import pytest
 from prefect.events.worker import EventsWorker
 
 sys.path.insert(0, str(Path(__file__).parent))
+import warm_programs  # as `running`, which knows where it is
 from running import Server
 from s3 import S3
 
@@ -18,9 +19,13 @@ def prefect_server(tmp_path_factory):
 
     Its home, profile and database are its own. It must not be stopped: who needs that starts a `Server`.
     """
-    server = Server(tmp_path_factory.mktemp("server"))
+    few = {"PREFECT_SERVER_SERVICES_SCHEDULER_MAX_RUNS": "5"}  # of a schedule, not a hundred
+    server = Server(tmp_path_factory.mktemp("server"), more=few)
     try:
-        yield server.start()
+        with pytest.MonkeyPatch.context() as patch:  # a fixture of the session is made before those of its first file
+            warm_programs.use(patch)
+            server.start()
+        yield server
         EventsWorker.drain_all(timeout=60)  # or else the end of the tests would wait for this server
     finally:
         server.stop()

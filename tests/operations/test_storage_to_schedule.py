@@ -15,7 +15,7 @@ pytest.importorskip("moto")
 pytest.importorskip("s3fs")
 sys.path.insert(0, str(Path(__file__).parent))
 from following import Reader
-from running import eventually
+from running import eventually, run
 from s3 import SECRET
 
 BATCHES = "resilient-tasks quarantine list"
@@ -66,18 +66,26 @@ def worked(served, deployed, prefect_server):
         "Work pools, queues and workers",
         before={"prefect deployment run": lambda: eventually(lambda: due_by_schedule(prefect_server, "daily"), 240)},
     )
-    return eventually(lambda: ended_by_schedule(prefect_server, "daily"), within=300)
+    if ended := ended_by_schedule(prefect_server, "daily"):
+        return ended
+
+    def ended_after_another_start():  # the worker ran the other of the two that were due
+        run(["prefect", "worker", "start", "--pool", "ml", "--run-once"], deployed.env, deployed.folder)
+        return ended_by_schedule(prefect_server, "daily")
+
+    return eventually(ended_after_another_start, within=300)
 
 
-def ask(server, path, **body):
+def ask(server, path, method=None, **body):
     """Ask the server's API, as its UI does."""
     request = urllib.request.Request(
         f"{server.url}/{path}",
         data=json.dumps(body.get("items", body)).encode() if body else None,
         headers={"content-type": "application/json"},
+        method=method,
     )
     with urllib.request.urlopen(request, timeout=60) as answer:
-        return json.load(answer)
+        return json.loads(answer.read() or "null")
 
 
 def deployment_of(server, name):
@@ -87,7 +95,9 @@ def deployment_of(server, name):
 def be_due_soon(server, name):
     """Give a deployment a schedule of a run at a time, every 15 s."""
     every = {"schedule": {"interval": 15}, "active": True, "max_scheduled_runs": 1}
-    ask(server, f"deployments/{deployment_of(server, name)['id']}/schedules", items=[every])
+    path = f"deployments/{deployment_of(server, name)['id']}"
+    ask(server, f"{path}/schedules", items=[every])
+    ask(server, path, "PATCH", paused=False)  # its runs are made within 5 s of a change of the deployment itself
 
 
 def runs_by_schedule(server, name):

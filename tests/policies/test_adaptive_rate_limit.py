@@ -1,6 +1,7 @@
 """AdaptiveRateLimit: what lowers and raises the rate, which calls wait, and that limits of one name are shared."""
 
 import asyncio
+from types import SimpleNamespace
 
 import cloudpickle
 import pytest
@@ -20,6 +21,8 @@ from resilient_tasks import (
     explain,
     resilient,
 )
+from resilient_tasks.core import call as calls
+from resilient_tasks.core.bounds import Bound
 from resilient_tasks.core.execution import clock as clocks
 from resilient_tasks.core.execution.clock import use_clock
 from resilient_tasks.core.store import MemoryStore
@@ -221,6 +224,21 @@ def test_a_client_error_counts_as_accepted(drive, clock):
     for _ in range(15):
         fetch.outcome()
     assert limit.status().rate == 11
+
+
+def test_it_grows_after_a_second_in_which_three_quarters_of_it_were_accepted():
+    limit, rules = Limit(8, 0.0), adaptive(start=8, increase=2)._rules
+    for now, accepted, rate in (
+        (0.0, 9, 8),
+        (0.5, 5, 8),
+        (1.0, 0, 8),
+        (1.5, 5, 8),
+        (2.0, 0, 8),
+        (2.5, 5, 8),
+        (3.0, 1, 10),
+    ):
+        limit.accept(rules, now, Accepted(limit.generation, accepted))
+        assert limit.rate == rate
 
 
 def test_it_does_not_grow_in_a_pause():
@@ -484,6 +502,40 @@ def test_an_unreadable_state_is_replaced(state):
     assert adaptive().status().rate <= 100
 
 
+def test_a_waiting_call_writes_nothing_unless_a_clock_ran_fast():
+    rules, limit = adaptive()._rules, Limit(10, 0.0)
+    for _ in range(3):
+        limit.enqueue(0.0, 100)
+    again = Limit.decode(rules, limit.encode(), 0.05)
+    assert not again.corrected
+    again = Limit.decode(rules, again.encode(), 0.0)
+    assert again.corrected  # it was written at 0.05
+    assert not Limit.decode(rules, again.encode(), 0.0).corrected
+
+
+def test_the_wait_of_the_next_call_is_that_of_its_place():
+    limit = Limit(10, 5.0)
+    assert (limit.wait(5.0), limit.wait(7.0)) == (0.0, 0.0)
+    limit.enqueue(5.0, 100), limit.enqueue(5.0, 100)
+    assert [round(limit.wait(now), 6) for now in (5.0, 5.05, 5.2, 9.0)] == [0.2, 0.15, 0.0, 0.0]
+
+
+def test_a_call_that_begins_at_once_leaves_the_queue_and_earlier_calls_as_they_are():
+    limit = Limit(10, 5.0)
+    cell = SimpleNamespace(live=limit)
+    assert Limit.try_acquire(cell, 4.9) is None  # of a clock that was set
+    assert Limit.try_acquire(cell, 5.0) == 0
+    assert Limit.try_acquire(cell, 5.05) is None
+    assert Limit.try_acquire(cell, 5.15) == 0
+    assert (limit.first, limit.begun, limit.next, limit.at, limit.written) == (1, 1, 2, 5.15, 5.15)
+    for _ in range(3):
+        limit.enqueue(5.15, 100)
+    limit.leave(5.15, 3)  # a gap: the calls behind it move up
+    assert Limit.try_acquire(cell, 6.0) is None
+    cell.live = None
+    assert Limit.try_acquire(cell, 9.0) is None
+
+
 def test_another_policy_may_have_narrower_rules():
     Pipeline(adaptive(start=50)).call(int, "7")
     assert adaptive().status().rate == 50
@@ -520,6 +572,64 @@ def test_it_crosses_to_another_process_as_a_value_and_is_explained():
     assert limit.describe() == "rate limit: api, adapts between 0.5 and 100 calls in 60 s, from 10"
     text = explain(resilient(rate_limit=limit, retry=3, timeout=1, idempotent=True)(print))
     assert [line.partition(":")[0] for line in text.splitlines()[:3]] == ["1. retry", "2. rate limit", "3. timeout"]
+
+
+@pytest.mark.parametrize(("wait", "seconds"), [(False, 0.0), (4, 4.001), (True, float("inf"))])
+def test_its_worst_case_is_its_longest_wait(wait, seconds):
+    assert adaptive(wait=wait).longest(Bound()).total.seconds == seconds
+
+
+def test_a_call_that_need_not_wait_enters_no_pipeline(drive, clock):
+    fetch = drive(calls.running.get, rate_limit=adaptive())
+    for number in range(6):
+        assert (fetch() is None) == (number > 0)
+        clock.advance(1)
+
+
+def test_its_numbers_are_calls_in_its_own_period(drive, resilient_events):
+    drive(Service(TooMany()).fetch, rate_limit=adaptive("other", per=60)).outcome()
+    (event,) = resilient_events.named("rate.adapted")
+    assert (event.rate_before, event.rate, event.per) == (10, 5, 60)
+    limit = adaptive(start=10, per=60, increase=2)
+    assert limit.status().rate == 10
+    assert limit._rules == (10 / 60, 0.5 / 60, 100 / 60, 2 / 60, 0.5, 60)
+
+
+def test_a_limit_that_no_call_has_used_is_read_with_its_rate():
+    limit, rules = Limit(10, 0.0), adaptive()._rules
+    limit.refuse(rules, 0.0, 0, 0.0)
+    assert Limit.decode(rules, limit.encode(), 0.0).rate == 5
+    limit.begun = -2  # no call has such a number
+    assert Limit.decode(rules, limit.encode(), 0.0).rate == 10
+
+
+def test_accepted_calls_are_reported_with_the_next_request(clock):
+    writes = []
+
+    class Counting(MemoryStore):
+        def swap(self, key, *given, **more):
+            writes.append(key)
+            return super().swap(key, *given, **more)
+
+    with use_store(Counting()):
+        fetch, seen = resilient(rate_limit=adaptive())(clock.now), []
+        for seconds in (0.0, 0.1, 0.1, 0.3, 0.1):
+            clock.advance(seconds)
+            writes.clear()
+            fetch()
+            seen.append(writes.count("adaptive/api"))
+        assert seen == [2, 1, 1, 1, 1]  # the first is reported at once: a process may live for one call
+        fetch = resilient(rate_limit=adaptive(start=1))(clock.now)
+        fetch()
+        writes.clear()
+        fetch()  # waits for a second, and looks several times
+        assert writes.count("adaptive/api") == 2
+
+
+def test_its_least_may_be_its_most():
+    assert (
+        adaptive(start=5, least=5, most=5).describe() == "rate limit: api, adapts between 5 and 5 calls in 1 s, from 5"
+    )
 
 
 def test_it_is_given_as_the_rate_limit():

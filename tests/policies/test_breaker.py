@@ -22,6 +22,7 @@ from resilient_tasks import (
     register_kind,
     resilient,
 )
+from resilient_tasks.state.listed import LISTED
 from resilient_tasks.state.states import states
 
 
@@ -140,6 +141,17 @@ def test_slow_calls_open_it_even_if_they_succeed(drive, clock):
     with pytest.raises(CircuitOpen):
         fetch()
     assert CircuitBreaker("api").status().reason == "2 of 2 calls were slow"
+
+
+@pytest.mark.parametrize("way", ["__call__", "outcome"])
+@pytest.mark.parametrize(("seconds", "slow"), [(2.9, 0), (3.0, 1)])
+def test_a_call_is_slow_from_this_many_seconds_on(clock, way, seconds, slow):
+    breaker = CircuitBreaker("api", slow=3, min_calls=9)
+    fetch = getattr(resilient(breaker=breaker)(clock.advance), way)
+    for number in range(1, 4):
+        fetch(seconds)
+        status = breaker.status()
+        assert (status.slow, status.calls) == (slow * number, number)
 
 
 def test_slow_calls_count_beside_consecutive_failures(drive, clock):
@@ -492,6 +504,13 @@ def test_its_status_has_its_state_and_counts(service, clock):
     status = breaker.status()
     assert (status.state, status.reason, status.retry_in) == ("open", "2 of 4 calls failed", 30)
     assert CircuitBreaker.names() == ["api"]
+
+
+def test_all_circuits_are_listed_with_their_present_state(service):
+    CircuitBreaker("open").open()
+    CircuitBreaker("isolated").isolate()
+    service(CircuitBreaker("closed")).meets(DOWN)
+    assert LISTED["breaker"]() == [("closed", "closed"), ("isolated", "isolated"), ("open", "open")]
 
 
 def test_breakers_of_one_name_share_a_circuit_and_those_of_two_names_do_not(service):

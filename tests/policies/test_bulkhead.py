@@ -1,8 +1,10 @@
 """Bulkhead: a limit of concurrent calls, a queue in order of arrival, and a slot that is held until the work ends."""
 
 import asyncio
+import itertools
 import sys
 import threading
+from contextlib import nullcontext
 
 import cloudpickle
 import pytest
@@ -11,6 +13,7 @@ from resilient_tasks import Bulkhead, BulkheadFull, Failed, Ok, Pipeline, Policy
 from resilient_tasks.core.execution.abandoned import abandoned
 from resilient_tasks.core.execution.clock import use_clock
 from resilient_tasks.core.store import MemoryStore
+from resilient_tasks.policies.bulkhead import slots as slots_file
 from resilient_tasks.policies.bulkhead.machine import Slots
 from resilient_tasks.policies.bulkhead.slots import HeldSlots
 from resilient_tasks.state.states import states, use_store
@@ -256,3 +259,61 @@ def test_a_waiting_call_gives_up_its_place_wherever_it_is_interrupted():
             more = holds()
             assert Slots.decode(states().get(f"bulkhead/{name}"), 0).queue == {}
         assert at > 100
+
+
+def test_a_waiting_call_looks_often_at_first_and_at_least_ten_times_a_second_later(resilient_clock):
+    held = Bulkhead("house", 1, queue=1)
+
+    @resilient(bulkhead=held, deadline=9)
+    def waits():
+        pytest.fail("there is no slot")
+
+    def around():
+        return waits.outcome()
+
+    assert isinstance(resilient(bulkhead=held)(around)().error, BulkheadFull)
+    assert resilient_clock.waits[:2] == [0.005, 0.00625]
+    assert all(before <= after for before, after in itertools.pairwise(resilient_clock.waits[:-1]))
+    assert max(resilient_clock.waits) == 0.1
+    assert len(resilient_clock.waits) > 90
+
+
+class Shared(MemoryStore):
+    """Stands for a store that processes share."""
+
+
+@pytest.mark.parametrize(("store", "renewed"), [(MemoryStore, 0), (Shared, 1)], ids=["memory", "shared"])
+def test_a_slot_is_needed_while_it_is_held_and_renewed_in_a_shared_store(monkeypatch, store, renewed):
+    renewals = []
+    monkeypatch.setattr(slots_file._Renewals, "add", lambda _, held: renewals.append(held))
+    with use_store(store()) as states:
+
+        @resilient(bulkhead=Bulkhead("house", 2))
+        def inside():
+            return states.views["bulkhead/house"].is_needed, len(renewals)
+
+        assert inside() == (True, renewed)
+        assert states.views["bulkhead/house"].is_needed is False
+        assert inside() == (True, 2 * renewed)
+
+
+def test_numbers_that_were_set_before_the_first_call_hold_for_it():
+    house = Bulkhead("house", 3)
+    house.set_numbers(limit=1)
+    nested = resilient(bulkhead=house)(lambda: nested.outcome().error)
+    assert isinstance(nested(), BulkheadFull)
+
+
+@pytest.mark.parametrize("way", ["__call__", "outcome"])
+def test_a_lower_limit_that_was_set_while_workers_run_holds_for_calls_that_are_made_at_once(way):
+    house = Bulkhead("house", 3)
+
+    @resilient(bulkhead=house)
+    def nested(depth):
+        return getattr(nested, way)(depth - 1) if depth else "inside"
+
+    assert nested(0) == "inside"
+    house.set_numbers(limit=1)
+    assert nested(0) == "inside"
+    with pytest.raises(BulkheadFull) if way == "__call__" else nullcontext():
+        assert isinstance(nested(1).error, BulkheadFull)

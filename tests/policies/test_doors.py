@@ -19,6 +19,7 @@ from resilient_tasks import (
     RateLimit,
     RateLimited,
     Retry,
+    RetryBudget,
     configure,
     resilient,
 )
@@ -26,6 +27,7 @@ from resilient_tasks.core import call as calls
 from resilient_tasks.core import settings
 from resilient_tasks.core.execution.clock import SystemClock, use_clock
 from resilient_tasks.core.store import MemoryStore
+from resilient_tasks.policies.breaker.machine import Circuit
 from resilient_tasks.state.states import states, use_store
 from resilient_tasks.testing import VirtualClock
 
@@ -63,10 +65,29 @@ ALL = {
 }
 
 
-@pytest.mark.parametrize("policies", ALL.values(), ids=ALL)
-def test_an_admitted_call_enters_no_pipeline(drive, policies):
+@pytest.mark.parametrize("policies", [*ALL.values(), {"retry": Retry(budget=RetryBudget("x"))}], ids=[*ALL, "budget"])
+@pytest.mark.parametrize("own_time", [False, True], ids=["by the clock", "by its own time"])
+def test_an_admitted_call_enters_no_pipeline(drive, clock, policies, own_time):
+    with use_store(MemoryStore(clock.now)) if own_time else contextlib.nullcontext():
+        enters_no_pipeline(drive, policies)
+
+
+def enters_no_pipeline(drive, policies):
     seen = warm(drive(calls.running.get, **policies))
     assert seen() is None
+
+
+@pytest.mark.parametrize("name", ["bulkhead", "window", "bucket", "in a row", "rate"])
+def test_an_open_door_asks_no_policy(drive, name, monkeypatch):
+    (policy,) = ALL[name].values()
+    asked, at_once = [], type(policy).at_once
+    monkeypatch.setattr(type(policy), "at_once", lambda *given: asked.append(1) or at_once(*given))
+    fetch = warm(drive(lambda: "done", **ALL[name]))
+    assert asked
+    asked.clear()
+    for _ in range(10):
+        fetch()
+    assert asked == []
 
 
 @pytest.mark.parametrize("policies", ALL.values(), ids=ALL)
@@ -103,8 +124,11 @@ def test_functions_with_different_limits_see_the_same_slots(drive):
     assert many((many,)) == 2
 
 
-def test_breakers_of_one_name_count_their_successes_by_their_own_rules(drive):
+@pytest.mark.parametrize("changed", [False, True], ids=["of the code", "changed"])
+def test_breakers_of_one_name_count_their_successes_by_their_own_rules(drive, changed):
     by_rate = CircuitBreaker("x", window=600)
+    if changed:
+        by_rate.set_numbers(open_for=5)
     in_a_row, rate = drive(lambda: None, breaker=CircuitBreaker("x", failures=3)), drive(lambda: None, breaker=by_rate)
     for _ in range(5):
         rate()
@@ -166,6 +190,19 @@ def test_a_circuit_that_opened_meanwhile_admits_no_call(drive, clock):
     breaker.isolate()
     with pytest.raises(CircuitOpen):
         fetch()
+
+
+@pytest.mark.parametrize("rules", [{"failures": 2}, {}, {"slow": 5}], ids=["in a row", "rate", "slow"])
+def test_a_circuit_that_was_written_to_the_memory_from_outside_is_read(drive, clock, rules):
+    breaker = CircuitBreaker("x", **rules)
+    fetch = warm(drive(lambda: "done", breaker=breaker))
+    for state in (Circuit().opened(clock.now(), 10.0, "by hand"), Circuit()):
+        states().update("breaker/x", lambda *_, state=state: (state.encode(), None))
+        if state.state == "open":
+            with pytest.raises(CircuitOpen):
+                fetch()
+        else:
+            assert fetch() == "done"
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,10 @@
 
 import asyncio
 import contextlib
-import copy
 import itertools
 import logging
 import os
+import pickle
 
 import pytest
 from model_of_a_call import ENDINGS, STAND_IN, Budget, Circuit, Policies, Slots, Window
@@ -119,9 +119,9 @@ async def compare(policies, scripts, *, calls, is_async, is_heard, **more):
     function = Function()
     call = decorated(function, policies, is_async=is_async, **more)
     with RecordedEvents.listening() if is_heard else contextlib.nullcontext([]) as events:
-        is_new = True
+        is_new, unused = True, pickle.dumps(policies)
         while is_new:
-            model, clock = copy.deepcopy(policies), VirtualClock()
+            model, clock = pickle.loads(unused), VirtualClock()  # a copy, in a tenth of the time
             function.clock, function.next_ending, endings = clock, scripts.played(), scripts.played()
             with use_clock(clock), use_store(MemoryStore()):
                 for _ in range(calls):

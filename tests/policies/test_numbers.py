@@ -508,9 +508,20 @@ def test_numbers_that_only_a_newer_version_knows_change_nothing():
     assert (slots.limit_of(2), slots.places_of(1)) == (2, 1)
 
 
-@pytest.mark.parametrize("broken", [b"\x05\x00\x00\x00", b"12345678\x08\x00\x00\x00", b"abcd\xff\xff\xff\xff"])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        *(b"\x05\x00\x00\x00", b"12345678\x08\x00\x00\x00", b"abcd\xff\xff\xff\xff"),
+        b"12345678    null\x1c\x00\x00\x00",  # the changes are longer than everything
+    ],
+)
 def test_times_with_broken_changes_are_none(broken):
     assert Times.decode(broken).in_order() == []
+
+
+def test_changes_that_are_all_of_a_state_are_read():
+    encoded = Times(1.0, [1.0], changed({"calls": 3})).encode()
+    assert Times.decode(encoded[16:]).changes == changed({"calls": 3})
 
 
 class Counting:

@@ -115,6 +115,19 @@ class TestHowOften:
         drive(second, retry=Retry(attempts=5, wait=1, stop=tenacity.stop_after_attempt(2))).outcome()
         assert (first.calls, second.calls) == (2, 2)
 
+    @pytest.mark.parametrize("others", [(), (ValueError,), (lambda error: False,)])
+    def test_a_condition_of_tenacity_sees_the_arguments_and_the_attempt(self, drive, flaky, others):
+        seen = []
+
+        class Asked(tenacity.retry_base):
+            def __call__(self, state):
+                seen.append((state.args, state.attempt_number))
+                return True
+
+        fetch = flaky(*[ConnectionError()] * 2)
+        assert drive(fetch, retry=Retry(on=(*others, Asked()), attempts=3, wait=0))("flights") == "flights"
+        assert seen == [(("flights",), 1), (("flights",), 2)]
+
     def test_stops_can_be_combined(self, drive, flaky):
         fetch = flaky(*[ConnectionError()] * 99)
         stop = tenacity.stop_after_delay(1000) | tenacity.stop_after_attempt(3)
@@ -382,3 +395,40 @@ class TestWhatIsRefused:
     def test_an_empty_on(self):
         with pytest.raises(PolicyError, match="is empty, so it would match no failure"):
             Retry(on=[])
+
+    def test_a_strategy_in_the_wrong_place_is_refused(self):
+        for strategy in (tenacity.wait_fixed(1), tenacity.retry_always):
+            with pytest.raises(PolicyError, match=r"Retry\(stop=\.\.\.\) is given tenacity's .*: give it as Retry\("):
+                Retry(stop=strategy)
+        with pytest.raises(PolicyError, match="a list of seconds, not 'soon': write 20, "):
+            Retry(wait="soon")
+
+
+def test_the_seconds_of_an_attempt_are_known_unless_a_loop_inside_a_loop_began_before(clock, resilient_events):
+    def fetch():
+        clock.advance(1)
+        raise ConnectionError("refused")
+
+    Pipeline(Retry(attempts=2, wait=10), Retry(attempts=2, wait=3)).outcome(fetch)
+    seconds = [event.seconds for event in resilient_events if event.name in ("retry.scheduled", "retry.exhausted")]
+    # By attempt: of the inner loop, two; of the outer one, which has both and the wait; and the same again.
+    assert seconds == [1, 1, 5, None, 1, 5]
+
+
+@pytest.mark.parametrize(
+    ("attempts", "made", "said"),
+    [(3, 3, "stopped after 3 attempts"), (None, 1, "stopped, as attempts=None sets no other limit")],
+)
+def test_a_stop_that_raises_ends_only_a_retry_without_another_limit(drive, flaky, attempts, made, said):
+    fetch = flaky(*[ConnectionError("refused")] * 9)
+    outcome = drive(fetch, retry=Retry(attempts=attempts, wait=0, stop=lambda _: 1 / 0)).outcome()
+    assert fetch.calls == made
+    assert said in "".join(outcome.error.__notes__)
+
+
+def test_a_strategy_is_given_the_error(drive, flaky, clock):
+    by_error = tenacity.wait.wait_exception(lambda error: float(str(error)))
+    on = tenacity.retry_if_exception_message(match="[0-9]+")
+    fetch = drive(flaky(ConnectionError("7"), ConnectionError("3")), retry=Retry(on=on, wait=by_error))
+    assert fetch() == "done"
+    assert clock.waits == [7, 3]

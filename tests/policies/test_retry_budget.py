@@ -126,6 +126,12 @@ def test_it_limits_retries_of_rejected_results(drive):
     assert "used up" in call.outcome().error.__notes__[0]
 
 
+def test_a_rejected_result_is_retried_within_the_budget(drive):
+    answers = [None, "answer"]
+    retry = Retry(on_result=lambda answer: answer is None, wait=0, budget=RetryBudget("api"))
+    assert drive(lambda: answers.pop(0), retry=retry)() == "answer"
+
+
 @pytest.mark.parametrize("state", [b"garbage", b"[]", b"{}", b"null", b'{"held":[],"queue":{}}'])
 def test_an_unreadable_state_is_replaced(state):
     states().update("budget/api", lambda *_: (state, None))

@@ -147,10 +147,21 @@ def test_an_adaptive_limit_learns_and_delays_nothing(service, clock, resilient_e
     fetch(), fetch()
     assert clock.waits == []
     assert names(resilient_events)[-1] == "rate.limited"
+    limited = resilient_events.named("rate.limited")
+    assert {(event.refused, event.shadow) for event in limited} == {(False, True)}
+    assert limited[0].sentence().startswith("rate limit api: would have delayed this call, by 0.")
     adapted = next(event for event in resilient_events if event.name == "rate.adapted")
     assert adapted.shadow
     assert adapted.sentence().endswith("(shadow: it refuses nothing)")
     assert limit.status().waiting == 0
+
+
+@pytest.mark.parametrize(("start", "refused"), [(1000, False), (500, True)])
+def test_an_adaptive_limit_that_may_not_wait_would_have_refused_a_call(service, resilient_events, start, refused):
+    """A call that has to wait for a thousandth of a second is not refused, because clocks round."""
+    fetch = service(rate_limit=AdaptiveRateLimit("api", start=start, wait=False, enforce=False))
+    fetch(), fetch()
+    assert [(event.refused, event.shadow) for event in resilient_events] == [(refused, True)]
 
 
 @pytest.mark.parametrize("queue", [0, 2])

@@ -527,6 +527,25 @@ def test_a_deadline_around_the_leader_does_not_end_the_others(drive):
     assert calls.of("other").value == [7]
 
 
+def test_a_failure_that_is_not_retried_for_the_leaders_deadline_is_not_shared(drive):
+    calls = Tower(drive, answer=lambda x: [x] if len(calls.made) > 1 else 1 / 0, retry=Retry(on=Exception, wait=60))
+    if drive.is_async:
+
+        @resilient(deadline=30)
+        async def hurried():
+            return await calls.call(7)
+
+    else:
+        hurried = resilient(deadline=30)(lambda: calls.call(7))
+    calls.begin("leader", call=hurried.outcome)
+    calls.begin("other", 7)
+    calls.let_out()
+    assert isinstance(calls.of("leader").error, ZeroDivisionError)
+    until(lambda: len(calls.made) == 2)
+    calls.let_out()
+    assert calls.of("other").value == [7]
+
+
 def test_the_pipelines_own_deadline_applies_to_all():
     policy = resilient(single_flight=True, deadline=5)(print).__resilient__.pipeline.policies[0]
     assert policy._within == 5

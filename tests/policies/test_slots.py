@@ -67,6 +67,7 @@ def test_the_queue_is_served_in_order():
 
 
 def test_a_holder_is_the_only_one_while_no_other_holds_or_waits():
+    assert Slots().only is None
     made = slots("a")
     only = made.held["a"]
     assert made.only is only

@@ -1,5 +1,8 @@
 """Timeout as a policy; how the work is ended is in tests/core/test_interrupt.py."""
 
+import asyncio
+import gc
+
 import pytest
 
 from resilient_tasks import DeadlineExceeded, Failed, Ok, Pipeline, PolicyError, Retry, TimedOut, Timeout, resilient
@@ -120,3 +123,37 @@ def test_an_invalid_enforce(enforce):
 def test_a_limit_is_a_number_of_seconds_above_zero(seconds):
     with pytest.raises(PolicyError, match=rf"{'Timeout'}\(seconds\) is a number of seconds above 0, not"):
         Timeout(seconds)
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_async_limit_outside_of_any_asyncio_task_is_refused():
+    @resilient(timeout=5)
+    async def fetch():
+        return "done"
+
+    async def main():
+        ended = asyncio.get_running_loop().create_future()
+
+        def drive():
+            try:
+                fetch().send(None)
+            except RuntimeError as error:
+                ended.set_result(error)
+
+        asyncio.get_running_loop().call_soon(drive)
+        return await ended
+
+    error = asyncio.run(main())
+    gc.collect()  # a coroutine that was never awaited warns now
+    assert isinstance(error, RuntimeError)
+    assert "needs an asyncio task to cancel, and runs in none" in str(error)
+
+
+def test_a_call_fails_if_no_child_process_can_be_prepared_for_it(monkeypatch):
+    problem = RuntimeError("cannot be pickled")
+
+    def prepare(*_):
+        raise problem
+
+    monkeypatch.setattr("resilient_tasks.subprocess.runtime.ProcessRuntime.prepare", prepare)
+    assert Pipeline(Timeout(5, enforce="process")).outcome(int, "7").error is problem

@@ -18,8 +18,9 @@ def reserved(rate, times, *calls):
     return waits, times
 
 
-def test_times_of_a_clock_that_ran_fast_move_back_by_the_difference():
-    times = Times(1000.0, [990.0, 1000.0, 1004.0])
+@pytest.mark.parametrize("ahead", [900.0, 0.5])
+def test_times_of_a_clock_that_ran_fast_move_back_by_the_difference(ahead):
+    times = Times(100.0 + ahead, [90.0 + ahead, 100.0 + ahead, 104.0 + ahead])
     assert times.correct(100.0)
     assert (times.written, times.in_order(), times.latest) == (100.0, [90.0, 100.0, 104.0], 104.0)
     assert not times.correct(100.0)
@@ -33,13 +34,17 @@ def test_after_a_clock_ran_fast_calls_wait_as_if_it_had_not():
 
 @pytest.mark.parametrize(
     ("rate", "until"),
-    [(SlidingWindow(2, 60.0), 130.0 + 60.0 + SPARE), (TokenBucket(2, 60.0, 4), 160.0 + 120.0 + SPARE)],
+    [(Numbers(2, 60.0), 130.0 + 60.0 + SPARE), (Numbers(2, 60.0, 4), 160.0 + 120.0 + SPARE)],
     ids=["window", "bucket"],
 )
 def test_times_are_needed_until_the_last_one_limits_no_call(rate, until):
-    _, times = reserved(rate, Times(), 70.0, 70.0, 70.0)
-    assert times.latest == until - rate.kept
+    _, times = reserved(rate.rate, Times(), 70.0, 70.0, 70.0)
+    assert times.latest == until - rate.rate.kept
     assert times.needed_until == until
+
+
+def test_times_from_a_store_are_needed_no_longer_than_the_store_keeps_them():
+    assert Times.decode(Times(70.0, [60.0, 65.0]).encode()).needed_until == 70.0
 
 
 def test_times_with_changed_numbers_are_needed_for_ever():
@@ -72,6 +77,17 @@ def test_a_call_that_may_not_wait_reserves_nothing():
     assert (after, reservation) == (None, (False, 6.0))
     after, reservation = SlidingWindow(1, 10.0).reserve(times, 4.0, 6.0)
     assert (after.latest, reservation) == (10.0, (True, 6.0))
+
+
+@pytest.mark.parametrize("rate", [Numbers(2, 10.0), Numbers(2, 10.0, 3)], ids=["window", "bucket"])
+def test_times_change_in_place_as_long_as_their_number_stays(rate):
+    """A call that is made at once looks into the times of this process's memory, without a lock."""
+    _, times = reserved(rate.rate, Times(), 0.0)
+    assert rate.rate.reserve(times, 1.0, 0.0)[0] is times
+    _, others = reserved(SlidingWindow(4, 10.0), Times(), 0.0)
+    before = others.in_order()
+    assert rate.rate.reserve(others, 1.0, 0.0)[0] is not others
+    assert (others.count, others.in_order()) == (4, before)
 
 
 def test_a_number_of_a_newer_version_is_left_out():

@@ -143,3 +143,14 @@ def test_a_gate_is_for_a_result_that_is_a_frame(library, ways):
 def test_a_gate_is_a_drift(library):
     with pytest.raises(PolicyError, match="is a Drift"):
         Validate(output=library.schema, drift=0.2)
+
+
+def test_each_gate_of_several_frames_is_a_drift_of_one_of_them(library):
+    drift = Drift(profile(library.frame(1), library.schema))
+    both = {"a": library.schema, "b": library.schema}
+    assert Validate(output=both, drift={"a": drift}).drift == {"a": drift}
+    for wrong in ({}, {"a": drift, "b": 3}, {"a": drift, "c": drift}):
+        with pytest.raises(PolicyError, match=r"is a Drift, .*; its frames are \['a', 'b'\]"):
+            Validate(output=both, drift=wrong)
+    with pytest.raises(PolicyError, match=r"with several frames is a mapping by name: \{'a': Drift\(\.\.\.\), 'b'"):
+        Validate(output=both, drift=drift)

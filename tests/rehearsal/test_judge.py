@@ -25,8 +25,8 @@ def changed(run, **changes):
     [
         (SAME, Verdict.RECOVERED),
         (OTHER, Verdict.SILENT),
-        (changed(OTHER, marks=("fetch: fallback.used",)), Verdict.DEGRADED),
-        (changed(SAME, marks=("fetch: fallback.used",)), Verdict.RECOVERED),
+        (changed(OTHER, marks={"fetch: fallback.used": 1}), Verdict.DEGRADED),
+        (changed(SAME, marks={"fetch: fallback.used": 1}), Verdict.RECOVERED),
         (changed(OTHER, ending="raised", error="ValueError: no"), Verdict.LOUD),
         (changed(OTHER, ending="died"), Verdict.LOUD),
         (changed(OTHER, ending="hung"), Verdict.HUNG),
@@ -41,16 +41,22 @@ def test_a_run_gets_its_verdict(run, verdict):
     assert judge(CLEAN, run).verdict is verdict
 
 
-def test_what_the_run_without_faults_says_too_excuses_no_other_data():
-    clean = changed(CLEAN, marks=("fetch: rows.quarantined 2",))
-    assert judge(clean, changed(OTHER, marks=clean.marks)).verdict is Verdict.SILENT
-    more = changed(OTHER, marks=(*clean.marks, "fetch: rows.quarantined 1"))
-    judged = judge(clean, more)
-    assert (judged.verdict, judged.why) == (Verdict.DEGRADED, "fetch: rows.quarantined 1")
-
-
 def test_the_reason_names_the_part_that_differs_and_both_values():
     assert judge(CLEAN, OTHER).why == "result is 4, 3 without faults"
+
+
+@pytest.mark.parametrize(
+    ("marks", "verdict"),
+    [
+        ({"load: rows.quarantined": 3}, Verdict.SILENT),
+        ({"load: rows.quarantined": 4}, Verdict.DEGRADED),
+        ({"load: rows.quarantined": 3, "fetch: fallback.used": 1}, Verdict.DEGRADED),
+        ({}, Verdict.SILENT),
+    ],
+)
+def test_a_mark_that_the_run_without_faults_has_too_explains_no_difference(marks, verdict):
+    clean = changed(CLEAN, marks={"load: rows.quarantined": 3})
+    assert judge(clean, changed(OTHER, marks=marks)).verdict is verdict
 
 
 def test_what_differs_between_two_runs_without_faults_is_never_called_silent():

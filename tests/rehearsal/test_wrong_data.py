@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from resilient_tasks import Validate
-from resilient_tasks.rehearsal.mutation import NONE, is_refused, mutated
+from resilient_tasks.rehearsal.mutation import NONE, mutated, refused
 from resilient_tasks.rehearsal.values import flattened
 
 KINDS = ("null", "type", "range", "column", "duplicate", "truncated", "empty")
@@ -58,8 +58,17 @@ def test_every_kind_changes_a_frame(frame, kind):
 @pytest.mark.parametrize("kind", ["null", "type", "range", "column"])
 def test_a_frame_with_a_schema_is_changed_so_that_the_schema_refuses_it(kind):
     policy = Validate(output=SCHEMA, on_invalid="quarantine", max_invalid=0.9)
-    assert not is_refused(FRAME, policy)
-    assert is_refused(mutated(FRAME, kind, policy), policy)
+    assert not refused(FRAME, policy)
+    assert refused(mutated(FRAME, kind, policy), policy)
+
+
+@pytest.mark.parametrize("kind", ["null", "range", "type", "column"])
+def test_a_change_is_refused_for_itself_if_the_data_has_bad_rows_already(kind):
+    policy = Validate(output=SCHEMA, on_invalid="quarantine")
+    dirty = pd.concat([FRAME, FRAME.assign(distance=-1)], ignore_index=True)
+    more = refused(mutated(dirty, kind, policy), policy) - refused(dirty, policy)
+    assert sum(more.values()) > 0
+    assert mutated(dirty, "truncated", policy) is NONE
 
 
 def test_a_change_that_the_schema_allows_is_none():

@@ -2,12 +2,23 @@
 
 import math
 import sqlite3
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resilient_tasks import Bulkhead, CircuitBreaker, CircuitOpen, Pipeline, RateLimit, Retry, RetryBudget, resilient
+from resilient_tasks import (
+    AdaptiveRateLimit,
+    Bulkhead,
+    CircuitBreaker,
+    CircuitOpen,
+    Pipeline,
+    RateLimit,
+    Retry,
+    RetryBudget,
+    resilient,
+)
 from resilient_tasks.core.execution.clock import use_clock
 from resilient_tasks.core.store import MemoryStore
 from resilient_tasks.state import client, sqlite
@@ -263,17 +274,55 @@ def test_a_forgotten_circuit_of_a_key_starts_closed(clock):
     assert [type(fetch(0).error) for _ in range(3)] == [ConnectionError, ConnectionError, CircuitOpen]
 
 
-@pytest.mark.parametrize(
+EACH_POLICY = pytest.mark.parametrize(
     "policy",
     [
         CircuitBreaker(lambda key: f"{key}"),
         CircuitBreaker(lambda key: f"{key}", failures=3),
         RateLimit(lambda key: f"{key}", 5, per=1),
+        AdaptiveRateLimit(lambda key: f"{key}", start=5),
         Bulkhead(lambda key: f"{key}", 2),
         Retry(attempts=1, budget=RetryBudget(lambda key: f"{key}")),
     ],
-    ids=["rate", "in a row", "limit", "bulkhead", "budget"],
+    ids=["rate", "in a row", "limit", "adaptive limit", "bulkhead", "budget"],
 )
+
+
+@EACH_POLICY
+@pytest.mark.parametrize("store", [MemoryStore, Ending], ids=["memory", "shared"])
+@pytest.mark.parametrize("error", [None, ConnectionError("down")], ids=["well", "failing"])
+@pytest.mark.parametrize("way", ["__call__", "outcome"])
+def test_a_name_that_is_in_use_is_kept_while_others_are_forgotten(clock, policy, store, error, way):
+    def work(key):
+        if error is not None:
+            raise error
+
+    with use_store(store()) as shared:
+        shared.views, views = Views(6), []
+        fetch = getattr(resilient(policies=[policy])(work), way)
+        for key in range(20):
+            clock.advance(0.5)
+            for name in (f"{key}", "in use"):
+                with suppress(ConnectionError, CircuitOpen):
+                    fetch(name)
+            views += [view for name, view in shared.views.items() if name.endswith("in use")]
+        assert len(views) == 20
+        assert len(set(views)) == 1
+
+
+def test_a_circuit_whose_calls_pass_an_open_door_is_kept_while_others_are_forgotten(clock):
+    states().views = Views(6)
+    breaker = CircuitBreaker("in use")
+    fetch, others = resilient(breaker=breaker)(lambda: "done"), by_key(CircuitBreaker(lambda key: f"{key}"))
+    for key in range(60):
+        others(key)
+        for _ in range(4):
+            fetch()
+            clock.advance(1)
+    assert breaker.status().calls > 50  # of the last minute, one in each second
+
+
+@EACH_POLICY
 def test_many_keys_leave_no_more_states_than_the_limit(clock, policy):
     states().views = Views(FEW)
     fetch = by_key(policy)

@@ -17,7 +17,7 @@ from resilient_tasks import DeadlineExceeded, SingleFlight, resilient
 from resilient_tasks.core.keys import fingerprints
 from resilient_tasks.core.wording import name_of
 from resilient_tasks.policies.single_flight import outcome_codec, policy
-from resilient_tasks.policies.single_flight.across_workers import KEPT, LEASE, SharedAttempt
+from resilient_tasks.policies.single_flight.across_workers import KEPT, LEASE, SharedAttempt, renewal
 from resilient_tasks.policies.single_flight.machine import SharedFlight
 from resilient_tasks.state.states import states
 
@@ -169,6 +169,7 @@ class TestOneCallAmongOthers:
         assert LEASE <= workers.clock.now() < LEASE + 0.2
 
     def test_it_takes_the_outcome_that_another_has_stored(self, workers, drive, resilient_events):
+        workers.clock.advance(100)
         fetch = drive.own(one_more)
         attempt = self.other(workers, fetch)
         attempt.join()
@@ -179,7 +180,7 @@ class TestOneCallAmongOthers:
         assert (outcome.value, outcome.attempts) == ("theirs", 2)
         (joined,) = resilient_events.named("flight.joined")
         assert joined.leader == "task run fetch-3af"
-        assert joined.waited == workers.clock.now()
+        assert joined.waited == workers.clock.now() - 100
 
     def test_it_makes_the_call_if_another_ends_without_an_outcome(self, workers, drive):
         fetch = drive.own(one_more)
@@ -200,6 +201,7 @@ class TestOneCallAmongOthers:
         fetch = drive.own(one_more)
         call = resilient(single_flight=SingleFlight(shared=True))(fetch)
         assert [drive.run(call, 7), drive.run(call, 7)] == [8, 8]
+        assert not renewal._attempts
         assert self.other(workers, fetch).join() == "the other"
 
 

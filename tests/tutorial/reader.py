@@ -47,7 +47,12 @@ class Reader:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "RESILIENT_TASKS_", "PYTEST_"))}
         mine = {"HOME": str(folder / "home"), "COLUMNS": "120"}
         mine |= {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"}
-        path = (str(Path(resilient_tasks.__file__).parents[1]), os.environ.get("PYTHONPATH"))
+        mine |= {"PYTEST_ADDOPTS": "-p prefect_database"}  # the server of the reader's test starts with it, too
+        path = (
+            str(Path(resilient_tasks.__file__).parents[1]),
+            str(Path(prefect_database.__file__).parent),
+            os.environ.get("PYTHONPATH"),
+        )
         mine |= {"PYTHONPATH": os.pathsep.join(filter(None, path))}
         self.env = kept | mine
         prefect_database.put_into(folder / "home" / ".prefect")

@@ -22,7 +22,8 @@ from resilient_tasks.core.outcome import Degraded, Ok
 from resilient_tasks.prefect import inputs, marks
 from resilient_tasks.testing import RecordedEvents
 
-pytestmark = pytest.mark.usefixtures("resilient_prefect")
+#: What is read back from the server, or needs what the API in memory does not know, runs on a server.
+ON_A_SERVER = pytest.mark.usefixtures("resilient_prefect")
 
 STALE = "computed from degraded input: fetch (fallback yesterdays)"
 
@@ -52,6 +53,13 @@ def with_policies(data, more=None):
 
 
 LATER = pytest.mark.parametrize("later", [bare, with_policies], ids=["bare", "with policies"])
+
+
+@pytest.fixture(autouse=True)
+def in_memory(request):
+    """Have the other tests run on the API in memory."""
+    if "resilient_prefect" not in request.fixturenames:
+        request.getfixturevalue("resilient_prefect_memory")
 
 
 @pytest.fixture
@@ -156,6 +164,7 @@ class TestEachWayToPassAResult:
     def test_outside_of_flows(self):
         assert bare(fetch(), return_state=True).message == STALE
 
+    @ON_A_SERVER
     def test_a_short_text_or_a_number_as_a_future(self):
         for value in (True, 3, "n", 1.0, None):
             number = fetch.with_options(fallback=Fallback(value=value))
@@ -278,6 +287,7 @@ def test_one_event_a_task_run_however_many_attempts_and_inputs(reported):
     assert event.run["task_run_id"] == str(state.state_details.task_run_id)
 
 
+@ON_A_SERVER
 class TestTheStateOfThatTask:
     def test_keeps_its_name_and_has_a_tag_that_the_list_filters_by(self):
         state = in_flow(lambda: bare.with_options(tags=["nightly"])(fetch(), return_state=True))
@@ -348,6 +358,7 @@ class TestQuarantinedRows:
 
         return good
 
+    @ON_A_SERVER
     def test_are_counted_in_the_message_and_tagged(self, good):
         state = in_flow(lambda: good(return_state=True))
         assert state.name == "Completed"
@@ -372,6 +383,7 @@ class TestQuarantinedRows:
         assert not in_flow(lambda: bare(fine(), return_state=True)).message
 
 
+@ON_A_SERVER
 class TestPlainFlows:
     def tags_of(self, state):
         with get_client(sync_client=True) as client:
@@ -422,6 +434,7 @@ class TestPlainFlows:
         assert self.tags_of(state) == []
 
 
+@ON_A_SERVER
 def test_a_task_around_a_degraded_one_says_so():
     @resilient_task(timeout=60)
     def around():
@@ -452,6 +465,7 @@ def outcome_of_degraded(state):
     return outcome_of_state(state)
 
 
+@ON_A_SERVER
 def test_a_run_is_found_by_the_filter_for_tags():
     state = in_flow(lambda: bare(fetch(), return_state=True))
     read(state)

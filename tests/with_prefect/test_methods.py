@@ -1,6 +1,7 @@
 """Tasks and flows as methods: each is bound to the object or class on which it was accessed."""
 
 import asyncio
+import contextvars
 import functools
 import gc
 import inspect
@@ -15,7 +16,7 @@ from resilient_tasks import Ok, resilient_flow, resilient_task
 from resilient_tasks.prefect.flow import ResilientFlow
 from resilient_tasks.prefect.task import ResilientTask
 
-pytestmark = pytest.mark.usefixtures("resilient_prefect")
+pytestmark = pytest.mark.usefixtures("resilient_prefect_memory")
 
 DECORATORS = {
     "task": resilient_task,
@@ -127,8 +128,9 @@ def test_methods_called_in_threads_have_their_own_instance():
     base, _ = classes(resilient_task(deadline=60))
     names = [str(number) for number in range(40)]
     methods = [base(name).get for name in names]
+    contexts = [contextvars.copy_context() for _ in methods]  # with the address of the API
     with ThreadPoolExecutor(8) as pool:
-        results = [*pool.map(lambda method: method(1), methods)]
+        results = [*pool.map(lambda method, context: context.run(method, 1), methods, contexts)]
     assert results == [(name, 1) for name in names]
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -144,7 +145,12 @@ async def by_cancelling(work: Awaitable[T], seconds: float, call: Call) -> T | O
     """
     limit = Limit()
     limit.call = call
-    limits = prepare(limit, seconds, _now())
+    try:
+        limits = prepare(limit, seconds, _now())
+    except RuntimeError:
+        if inspect.iscoroutine(work):
+            work.close()  # Python warns about one that is never awaited
+        raise
     try:
         limits.add(limit)
         value = await work

@@ -116,7 +116,7 @@ class Limit:
     def decode(cls, rules: Rules, encoded: bytes | None, now: float) -> Limit:
         """Return the limit that `encode` returned; a new one for None or unreadable bytes."""
         limit = cls(rules.start, now)
-        if encoded is None or len(encoded) < _HEAD.size or (len(encoded) - _HEAD.size) % _GAP:
+        if encoded is None or len(encoded) < _HEAD.size or len(encoded) % _SIZE:
             return limit
         written, rate, at, paused, since, *numbers = _HEAD.unpack_from(encoded)
         if not 0 < rate < math.inf or not -1 <= min(numbers) <= max(numbers) < _LARGEST:
@@ -267,8 +267,8 @@ class Limit:
         return min(max(self._index(self.begun + 1), lost, 0), self._index(self.next))
 
 
-#: The encoded state without its gaps, five times and rates and six numbers; and the size of one gap.
-_HEAD, _GAP = struct.Struct("=5d6q"), 8
+#: The encoded state without its gaps, five times and rates and six numbers; and the size of each, and of a gap.
+_HEAD, _SIZE = struct.Struct("=5d6q"), 8
 #: More than any number of a call.
 _LARGEST = 2**53
 

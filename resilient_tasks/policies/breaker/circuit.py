@@ -163,6 +163,7 @@ class SharedCircuit:
 
     def admit(self, rules: Rules, call: Call) -> Admission | Refusal:
         """Admit or refuse a call."""
+        self.was_used = True
         if self.is_known_closed(rules):
             return Admission(self.circuit.generation)
         # A new name each time: a call may come here more than once.
@@ -241,16 +242,6 @@ class SharedCircuit:
 
     def _record_success(self, rules: Rules, generation: int) -> None:
         """Record a success of a call that had a permit, in memory."""
-        circuit: Circuit | None = self._cell.live
-        self.was_used = True
-        if (
-            circuit is not None
-            and not circuit.consecutive_failures
-            and circuit.window.matched is rules
-            and circuit.generation == generation
-            and circuit.window.add_success(clock.present() if self._by_clock else self._states.now())
-        ):
-            return
         if not self._record_in_memory(rules, generation):
             admission, result = Admission(generation), CallResult(success=True)
             self.update(lambda circuit, now: (circuit.record(rules, now, admission, result), None), emit_event)
@@ -281,20 +272,16 @@ class SharedCircuit:
 
     def let_go(self) -> None:
         """See `View`. The memory of this process forgets a closed circuit at once, and any other one after a while."""
-        rules = self._rules
-        if self._memory is None and rules is not None and rules.use_window:
-            pending, admission = self._take_pending(), Admission(self.circuit.generation)
-            if pending.calls:
-                self.update(lambda c, now: (c.record(rules, now, admission, NO_RESULT, pending), None), emit_event)
+        rules, pending = self._rules, self._take_pending()
+        if rules is not None and pending.calls:
+            admission = Admission(self.circuit.generation)
+            self.update(lambda c, now: (c.record(rules, now, admission, NO_RESULT, pending), None), emit_event)
         now = self._states.now()
         self._states.forget(self._key, _decode, lambda circuit: circuit.needed_for(now))
 
     def _cache(self, done: _Update[Any]) -> None:
         """Cache the circuit before another thread reads the store: no older one may replace a newer one."""
-        self.was_used = True
-        if self._memory is not None:
-            self._cell = self._memory.cell(self._key, _decode)
-        else:
+        if self._memory is None:
             self._cell = Cell(done.after, 0.0)
             self._fresh_until = clock.now() + settings.current.store_staleness
 

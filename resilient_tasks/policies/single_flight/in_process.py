@@ -61,17 +61,18 @@ class Flight:
         leader: the call that makes it; None after it left, until another one takes its place.
         run: ids of the run that the leader is part of.
         landed: its outcome for the waiting calls; None before that.
-        audience: which waiting calls get the outcome.
+        audience: once it has landed, which waiting calls get the outcome.
         events: those of the leader's attempt.
         key: under which calls find it.
         waiting: by waiting call, the bell that wakes it.
     """
 
+    audience: Audience
+
     def __init__(self, key: Hashable) -> None:
         self.leader: Call | None = None
         self.run: dict[str, str] = {}
         self.landed: Outcome[object] | None = None
-        self.audience = Audience.ALL
         self.events: LeaderEvents = LeaderEvents()
         self.key = key
         self.waiting: dict[Call, Bell] = {}
@@ -118,8 +119,6 @@ class Flights:
 
     def role_of(self, flight: Flight, call: Call) -> Role:
         """Return the role of a waiting call now."""
-        if flight.landed is not None:
-            return Role.LANDED
         with self._lock:
             if flight.landed is not None:
                 return Role.LANDED

@@ -165,7 +165,9 @@ def _unlike_json(value: Any) -> str | None:
 
 def _error_fields(error: Exception, serializer: Serializer | str) -> dict[str, Any]:
     """Return the fields that describe an error, without its secrets."""
-    error = redacted(error) or error
+    if (clean := redacted(error)) is not None:
+        safely.mark(clean, JUDGED, judge(error))  # it may have lost its type
+        error = clean
     if serializer == "pickle":
         from resilient_tasks.subprocess import serialization  # noqa: PLC0415  # as above
 
