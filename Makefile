@@ -18,7 +18,7 @@ WORKERS ?= 3
 SHARED := -n $(WORKERS) --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fast check docs bench timeouts splitting chunks breakers hedging outage alerts-pictures report-pictures prefect-pictures sinks rehearsal rough storm remote kinds client-retries \
+.PHONY: help demo test fast check docs bench timeouts splitting chunks breakers hedging outage alerts-pictures report-pictures prefect-pictures sinks rehearsal rehearsal-without rough storm remote kinds client-retries \
 	secrets everywhere flights-everywhere promotion-rates with-prefect prefect-3.8 lowest mutation clean
 
 help:  ## This list.
@@ -84,6 +84,9 @@ flights-everywhere: $(FOR_DEV)  ## The example on threads, Dask and Ray, with th
 
 rehearsal: $(FOR_DEMO)  ## A month of the example under five injected faults, beside the same month without. A minute and a half.
 	cd examples/flight_times && ../../$(BIN)/resilient-tasks rehearse rehearsed.py:month --runs $(or $(RUNS),5)
+
+rehearsal-without: $(FOR_DEMO)  ## The same month as it is, without its validation, without a timeout, and wrongly declared idempotent. Four minutes.
+	$(BIN)/python tests/benchmarks/rehearsed_without.py
 
 rough: $(FOR_DEMO)  ## The example on a busy machine: its process stops eight times for 4 s, beside six busy loops. Ten minutes. SEED=2 as above.
 	$(BIN)/python tests/benchmarks/rough.py --seed $(or $(SEED),1) --busy 6

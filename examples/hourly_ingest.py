@@ -80,7 +80,8 @@ def fetch_rates() -> dict[str, float]:
     return rates
 
 
-@resilient_task(retry=Retry(attempts=5, wait=1))  # another process may hold the file for a moment
+# Another process may hold the file for a moment. An hour that is loaded twice is the same hour.
+@resilient_task(retry=Retry(attempts=5, wait=1), timeout=60, idempotent=True)
 def load(hour: str, rows: pd.DataFrame, read: int | None = None) -> None:
     """Replace the rows of an hour in one transaction; `read` is the number of rows read, None for released rows."""
     OUT.mkdir(parents=True, exist_ok=True)

@@ -25,7 +25,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from registry import Registry
 from training import Trained, drift_since_promotion, retrain
 
-from resilient_tasks import Failed, Kind, Retry, RunReport, outcome_of, resilient_flow, resilient_task
+from resilient_tasks import Failed, Kind, Retry, RunReport, Timeout, outcome_of, resilient_flow, resilient_task
 
 #: A month that a person or a schedule asks for; "next" is the one after the newest that has a run in the registry.
 Month = Literal[
@@ -95,7 +95,13 @@ class MonthResult:
         return f"{self.month}  {self.announced:,} rows  {self.trained or self.note}{degraded}{drift}"
 
 
-@resilient_task(retry=Retry(on=Kind.TRANSIENT, attempts=2), notify=ALERTS, task_run_name=named("record"))
+# Killed at its timeout, an attempt writes nothing beside the next one, which completes what it has begun.
+@resilient_task(
+    retry=Retry(on=(Kind.TRANSIENT, Kind.TIMEOUT), attempts=2),
+    timeout=Timeout(30, enforce="process"),
+    notify=ALERTS,
+    task_run_name=named("record"),
+)
 def record(month: int, result: MonthResult, key: str, seed: int, report: str) -> None:  # noqa: ARG001  # names the run
     """Record the month's result in its MLflow run, with `report`, an HTML page."""
     records.write(Registry.of_this_run(), key, result, seed, report)

@@ -58,9 +58,10 @@ class Trained:
         return f"{judged}: {self.verdict}{f', {self.why}' if self.verdict == 'refused' else ''}"
 
 
+# A process can be killed: a training that hangs in C code or in a file would otherwise go on, and promote late.
 @resilient_task(
-    retry=Retry(on=Kind.TRANSIENT, attempts=2),
-    timeout=Timeout(60, enforce="cooperative"),
+    retry=Retry(on=(Kind.TRANSIENT, Kind.TIMEOUT), attempts=2),
+    timeout=Timeout(60, enforce="process"),
     notify=ALERTS,
     task_run_name=named("retrain"),
 )

@@ -1,7 +1,8 @@
 """The command line: `resilient-tasks demo | explain | rehearse | report | quarantine | breaker | limit | outbox ...`.
 
 Exit codes: 0 success (of a replay: all rows are released); 1 some rows or messages still wait, `explain --check` has
-remarks, `rehearse` found a bad run, or `doctor` found a problem; 2 the command cannot be run.
+remarks, `rehearse` found a bad run, or `doctor` found a problem; 2 the command cannot be run; 130 Ctrl-C ended a
+rehearsal.
 """
 
 from __future__ import annotations

@@ -17,6 +17,8 @@ from resilient_tasks.core.shown import for_terminal
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
 
 DONE, STILL_WAITING, REFUSED = 0, 1, 2
+#: As shells have it for a command that Ctrl-C ends.
+INTERRUPTED = 130
 _WIDEST = 100
 
 

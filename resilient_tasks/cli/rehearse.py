@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resilient_tasks.cli.explain import named_thing
-from resilient_tasks.cli.printing import DONE, STILL_WAITING, Subparsers, UsageError, as_json, print_table, say
+from resilient_tasks.cli.printing import (
+    DONE,
+    INTERRUPTED,
+    STILL_WAITING,
+    Subparsers,
+    UsageError,
+    as_json,
+    print_table,
+    say,
+)
 
 if TYPE_CHECKING:
     from resilient_tasks.rehearsal.results import Rehearsal
@@ -87,6 +96,9 @@ def _run(options: argparse.Namespace) -> int:
         )
     except CannotRehearseError as error:
         raise UsageError(str(error)) from None
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped in the runs without faults: nothing was injected\n")
+        return INTERRUPTED
     finally:
         _clear()
     command = f"resilient-tasks rehearse {options.target}{_options(options)} --replay"
@@ -102,7 +114,9 @@ def _run(options: argparse.Namespace) -> int:
             say(sentence)
     if options.html:
         options.html.write_text(matrix.page(found, again), encoding="utf-8")
-    return DONE if found.passed else STILL_WAITING
+    if not found.passed:
+        return STILL_WAITING
+    return INTERRUPTED if found.was_stopped else DONE
 
 
 def _parameters(given: list[str]) -> Mapping[str, Any]:

@@ -10,11 +10,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import MappingProxyType
 from typing import Any, Protocol
+from uuid import UUID
 
 from prefect import settings
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateName
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.context import TaskRunContext
 from prefect.events.worker import EventsWorker
-from prefect.task_runners import ProcessPoolTaskRunner
+from prefect.task_runners import ProcessPoolTaskRunner, ThreadPoolTaskRunner
 from prefect.tasks import Task
 
 from resilient_tasks.core import call as calls
@@ -76,6 +80,7 @@ class Server:
 
     def __init__(self, api: PrefectApi | None = None) -> None:
         self._api = api
+        self._before: frozenset[UUID] = frozenset()
 
     @property
     def address(self) -> str:
@@ -83,14 +88,27 @@ class Server:
         return str(settings.PREFECT_API_URL.value() or "").partition("://")[2].partition("/")[0]
 
     def has_degraded(self) -> bool:
-        """Whether a flow run of this run is `Degraded`, as far as can be known."""
-        return self._api is not None and any(run["state_name"] == "Degraded" for run in self._api.flow_runs)
+        """Whether a flow run of this run is `Degraded`."""
+        if self._api is not None:
+            return any(run["state_name"] == "Degraded" for run in self._api.flow_runs)
+        return bool(self._degraded() - self._before)
 
     def forget(self) -> None:
         """Forget all runs and stored results, before the next run."""
         if self._api is not None:
             self._api.memory = PrefectInMemory()
+        else:
+            self._before = self._degraded()
         shutil.rmtree(settings.PREFECT_LOCAL_STORAGE_PATH.value(), ignore_errors=True)
+
+    def _degraded(self) -> frozenset[UUID]:
+        name = FlowRunFilterStateName(any_=["Degraded"])
+        with get_client(sync_client=True) as client:
+            found = client.read_flow_runs(
+                flow_run_filter=FlowRunFilter(state=FlowRunFilterState(name=name)),
+                sort=FlowRunSort.START_TIME_DESC,  # the server returns the first 200
+            )
+        return frozenset(run.id for run in found)
 
 
 @contextmanager
@@ -195,3 +213,9 @@ def _plain_function(task: Any) -> Callable[..., Any]:
 
 def _set_function(task: Any, fn: Callable[..., Any]) -> None:
     task.__dict__["fn"] = fn
+
+
+def runs_elsewhere(flow: object) -> str:
+    """Return the name of the flow's task runner if it runs tasks in other processes; else an empty text."""
+    runner = getattr(flow, "task_runner", None)
+    return "" if runner is None or isinstance(runner, ThreadPoolTaskRunner) else type(runner).__name__

@@ -7,13 +7,13 @@ import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import prefect
-from prefect.context import FlowRunContext, TaskRunContext
+from prefect.context import FlowRunContext, SettingsContext, TaskRunContext
 from prefect.exceptions import MissingContextError
 from prefect.logging import get_run_logger
 from prefect.settings import PREFECT_UI_URL
@@ -24,6 +24,11 @@ from resilient_tasks.core.call import Work
 from resilient_tasks.core.host import Check, Host, Loop, Results
 from resilient_tasks.observe import journal, lines, logs, otel
 from resilient_tasks.prefect import outages, run_spans, undocumented
+
+
+def is_in_a_run() -> bool:
+    """Whether this thread is in a flow run or a task run."""
+    return TaskRunContext.get() is not None or FlowRunContext.get() is not None
 
 
 class PrefectHost(Host):
@@ -39,13 +44,15 @@ class PrefectHost(Host):
             found.update(task_run_id=str(run.id), task_run=run.name)
             if run.flow_run_id is not None:
                 found["flow_run_id"] = str(run.flow_run_id)
+        if found:
+            _remembered.settings = SettingsContext.get()
         if found and (base := PREFECT_UI_URL.value()):
             kind, run_id = ("task", found["task_run_id"]) if task_context else ("flow", found["flow_run_id"])
             found["url"] = f"{base}/runs/{kind}-run/{run_id}"
         return found
 
     def in_run(self) -> bool:
-        return TaskRunContext.get() is not None or FlowRunContext.get() is not None
+        return is_in_a_run()
 
     def flow(self) -> host.Flow:
         flow, task = FlowRunContext.get(), TaskRunContext.get()
@@ -95,7 +102,27 @@ class RunLogHandler(logging.Handler):
             # As attributes, too: an application's own handler may write JSON.
             own = vars(record)
             about: dict[str, Any] = {name: own[name] for name in ("operation", "attempt") if name in own}
-            logger.log(record.levelno, "%s", _text(record), exc_info=record.exc_info, extra=about)
+            with nullcontext() if is_in_a_run() else _remembered.context():
+                logger.log(record.levelno, "%s", _text(record), exc_info=record.exc_info, extra=about)
+
+
+class _Remembered:
+    """Prefect's settings in the newest run of this process.
+
+    A thread that outlives runs, such as the sender of alerts, has the settings of the process. On a worker of Dask or
+    Ray these may name no server: a line for the log of a run would have Prefect start one there.
+    """
+
+    settings: SettingsContext | None = None
+
+    def context(self) -> AbstractContextManager[object]:
+        """Return a context with them."""
+        if self.settings is None:
+            return nullcontext()
+        return SettingsContext(profile=self.settings.profile, settings=self.settings.settings)
+
+
+_remembered = _Remembered()
 
 
 def _logger_of(record: logging.LogRecord) -> logging.LoggerAdapter[Any] | logging.Logger | None:

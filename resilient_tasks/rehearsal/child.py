@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import inspect
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +14,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
+
+import psutil
 
 from resilient_tasks.core.events import Event, RowsInvalid, RowsWarned, bus
 from resilient_tasks.core.execution import limits
@@ -24,6 +27,8 @@ from resilient_tasks.rehearsal.faults import Plan
 from resilient_tasks.rehearsal.injection import Stage, injected
 from resilient_tasks.rehearsal.values import flattened
 from resilient_tasks.state.states import use_store
+from resilient_tasks.subprocess import process_tree
+from resilient_tasks.subprocess.runtime import ProcessRuntime
 from resilient_tasks.testing.clock import VirtualClock, use_clock
 
 #: Events with which a run says that something is not as usual.
@@ -64,6 +69,9 @@ def run(setting: Setting, faults: Plan, known: Sequence[tuple[str, str]], folder
         path: of the trace.
     """
     os.setsid()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    process_tree.die_with_parent()
+    process_tree.adopt_orphans()
     output = os.open(path.with_suffix(".txt"), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     for stream in (1, 2):
         os.dup2(output, stream)
@@ -80,7 +88,7 @@ def run(setting: Setting, faults: Plan, known: Sequence[tuple[str, str]], folder
         until.enter_context(bus.listening(lambda event: _note(event, path)))
         trace.write(str(path), "begin", pid=os.getpid())
         ending = _ending(setting)
-        loaded = [name for name in sys.modules if name not in modules]
+        loaded = [name for name in [*sys.modules] if name not in modules]  # threads may still import
         trace.write(str(path), "end", **ending, modules=loaded if not faults else [])
         end()  # without waiting for what would be sent at the end
 
@@ -139,7 +147,7 @@ def _count(event: Event) -> int:
 
 def _shorten_limits(seconds_of: Mapping[str, float], clock: VirtualClock) -> None:
     """Make limits reach slow attempts soon: they wait in real time, and the virtual clock passes what is left."""
-    in_time, in_time_async = limits.in_time, limits.in_time_async
+    in_time, in_time_async, in_process = limits.in_time, limits.in_time_async, ProcessRuntime.limit
 
     def shortened(seconds: float, call: Any) -> float:
         attempt = getattr(call.work.fn, "rehearsed", None)
@@ -160,7 +168,12 @@ def _shorten_limits(seconds_of: Mapping[str, float], clock: VirtualClock) -> Non
         real = shortened(seconds, call)
         return passed(await in_time_async(work, real, call, *more, **named), seconds, real)
 
+    async def process(self: ProcessRuntime, call: Any, proceed: Any, seconds: float, enforce: Any) -> Any:
+        real = seconds if enforce == "cooperative" else shortened(seconds, call)
+        return passed(await in_process(self, call, proceed, real, enforce), seconds, real)
+
     limits.in_time, limits.in_time_async = sync, coroutine  # the process is this run's own
+    ProcessRuntime.limit = process  # type: ignore[method-assign]  # as above
 
 
 def _break_channels(stage: Stage, until: ExitStack) -> None:
@@ -178,8 +191,10 @@ def _break_channels(stage: Stage, until: ExitStack) -> None:
 
 
 def end() -> NoReturn:
-    """End this process at once, with threads that still run."""
+    """End this process at once, with threads that still run, and the processes that it has started."""
     with contextlib.suppress(Exception):
         sys.stdout.flush()
         sys.stderr.flush()
+    for process in psutil.Process().children():
+        process_tree.kill_tree(process)
     os._exit(0)

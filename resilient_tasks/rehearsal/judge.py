@@ -79,8 +79,8 @@ class Judged:
 def unstable(one: Ran, other: Ran, ignore: Iterable[str] = ()) -> frozenset[str]:
     """Return the paths that differ between two runs without faults, or that are to be ignored.
 
-    If a part is in only one of the two, its name is new in each run: `folder/*` then stands for all names in the
-    folder, or in the dict, that the run without faults does not have.
+    If a part is in only one of the two, its name, or that of a folder around it, is new in each run: `folder/*` then
+    stands for all names in the folder, or in the dict, that the run without faults does not have.
     """
     paths = one.values.keys() | other.values.keys()
     patterns = tuple(ignore)
@@ -89,8 +89,10 @@ def unstable(one: Ran, other: Ran, ignore: Iterable[str] = ()) -> frozenset[str]
         for path in paths
         if one.values.get(path) != other.values.get(path) or any(fnmatchcase(path, pattern) for pattern in patterns)
     }
-    only_once = different & (one.values.keys() ^ other.values.keys())
-    return frozenset(different | {_around(path) + _ANY for path in only_once})
+    shared = _folders_of(one.values) & _folders_of(other.values)
+    only_once = one.values.keys() ^ other.values.keys()
+    new = {max(shared.intersection(_around(path)), key=len, default=_around(path)[0]) for path in only_once}
+    return frozenset(different | {folder + _ANY for folder in new})
 
 
 def shown(ignored: Iterable[str]) -> tuple[str, ...]:
@@ -100,10 +102,14 @@ def shown(ignored: Iterable[str]) -> tuple[str, ...]:
     return tuple(path for path in paths if path.endswith(_ANY) or not path.startswith(folders))
 
 
-def _around(path: str) -> str:
-    """Return what is around a part, up to its name: `files/parts/`, `result[`."""
+def _folders_of(paths: Iterable[str]) -> set[str]:
+    return {folder for path in paths for folder in _around(path)}
+
+
+def _around(path: str) -> list[str]:
+    """Return the folders around a part, the outermost first: `files/`, `files/parts/`; of `result['a']`, `result[`."""
     ends = "/[" if path.startswith("files/") else "[."  # a file's name has dots
-    return path[: max(path.rfind(end, 0, -1) for end in ends) + 1]
+    return [path[: at + 1] for at, letter in enumerate(path) if letter in ends] or [path]
 
 
 def judge(clean: Ran, run: Ran, ignored: frozenset[str] = frozenset()) -> Judged:

@@ -75,6 +75,8 @@ def sentences(found: Rehearsal, again: Callable[[str], str]) -> list[str]:
     if found.ignored:
         shown = ", ".join(found.ignored[:5]) + (", ..." if len(found.ignored) > 5 else "")
         said += ["", f"not compared, as it differs between two runs without faults or is ignored: {shown}"]
+    if found.not_injected:
+        said += ["", f"not injected: faults into {found.not_injected}"]
     if found.was_stopped:
         said += ["", "stopped before the last run"]
     return said

@@ -26,7 +26,7 @@ def plans(calls: Iterable[tuple[str, int]], families: Sequence[str], runs: int, 
     """
     draw = random.Random(f"rehearsal/{seed}")
     by_task: dict[str, list[int]] = {}
-    for task, number in calls:
+    for task, number in sorted(calls):  # which of two concurrent tasks begins first differs from run to run
         by_task.setdefault(task, []).append(number)
     made: dict[Plan, None] = {}
     for each in _single(by_task, families, draw):

@@ -73,7 +73,7 @@ def rehearse(
             "A rehearsal forks a process for each run, which this system cannot: use Linux or macOS."
         )
     _check_parameters(flow, parameters or {})
-    from resilient_tasks.prefect.rehearsed import server_of  # noqa: PLC0415  # seconds to import
+    from resilient_tasks.prefect.rehearsed import runs_elsewhere, server_of  # noqa: PLC0415  # seconds to import
 
     with server_of(prefect) as server:
         runner = Runs(flow, parameters or {}, folder, server, patience=patience)
@@ -81,12 +81,16 @@ def rehearse(
         runner.settle(again, *_needed(flow))
         compared = Compared(clean, unstable(clean, again, ignore), runner)
         calls = _numbered(clean.calls)
+        elsewhere = runs_elsewhere(flow)
         if not calls:
+            where = f" in this process, only by its {elsewhere}: rehearse it with a ThreadPoolTaskRunner"
             raise CannotRehearseError(
-                "The flow calls no task, and faults are injected into tasks: there is none to inject."
+                f"The flow calls no task{where if elsewhere else ''}. Faults are injected into tasks, and there is none"
+                " to inject."
             )
         tasks = tuple(dict.fromkeys(task for task, _ in calls))
         found = Rehearsal(_name(flow), seed, tasks, ignored=shown(compared.ignored), clean_seconds=again.seconds)
+        found.not_injected = elsewhere and f"tasks that its {elsewhere} runs in other processes"
         _run_all(found, compared, [replay] if replay else plans(calls, chosen, runs, seed), progress)
     return found
 
@@ -152,7 +156,11 @@ def _clean(runner: Runs) -> Ran:
 
 def _shrink(found: Rehearsal, failed: Result, compared: Compared) -> None:
     verdict = failed.judged.verdict
-    part = smallest(failed.faults, lambda other: compared.result_of(plan(other)).judged.verdict is verdict)
+    try:
+        part = smallest(failed.faults, lambda other: compared.result_of(plan(other)).judged.verdict is verdict)
+    except KeyboardInterrupt:
+        found.smallest.append(failed)  # as small as was found in time
+        raise
     result = compared.result_of(part)
     if all(result.cause != other.cause for other in found.smallest):
         found.smallest.append(result)

@@ -51,6 +51,7 @@ class Rehearsal:
         ignored: what is not compared, as two runs without faults differ in it.
         clean_seconds: of the run without faults.
         was_stopped: whether it was interrupted before its last run.
+        not_injected: which tasks of the flow get no faults; empty if all do.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Rehearsal:
     ignored: tuple[str, ...] = ()
     clean_seconds: float = 0.0
     was_stopped: bool = False
+    not_injected: str = ""
 
     @property
     def passed(self) -> bool:
@@ -77,6 +79,7 @@ class Rehearsal:
             "ignored": [*self.ignored],
             "clean_seconds": round(self.clean_seconds, 3),
             "stopped": self.was_stopped,
+            "not_injected": self.not_injected,
             "smallest": [result.as_dict() for result in self.smallest],
             "runs": [result.as_dict() for result in self.results],
         }

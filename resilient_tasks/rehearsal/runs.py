@@ -19,10 +19,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
+
 from resilient_tasks.rehearsal import child, files, trace
 from resilient_tasks.rehearsal.child import Setting
 from resilient_tasks.rehearsal.faults import Plan
 from resilient_tasks.rehearsal.judge import Ran
+from resilient_tasks.subprocess import process_tree
 
 if TYPE_CHECKING:
     from resilient_tasks.prefect.rehearsed import Server
@@ -119,14 +122,19 @@ class Runs:
 
     def _fork(self, faults: Plan, folder: Path, path: Path) -> bool:
         """Run once; return whether the process ended in time."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # threads of others do not run in the child
-            pid = os.fork()
-        if pid == 0:
-            _be_the_child(self._setting, faults, self._known, folder, path)
+        pid = 0
+        # Ctrl-C reaches all processes of the terminal: the child has to be in a session of its own before.
+        around = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # threads of others do not run in the child
+                pid = os.fork()
+            if pid == 0:
+                _be_the_child(self._setting, faults, self._known, folder, path)
+            signal.pthread_sigmask(signal.SIG_SETMASK, around)
             return _wait(pid, self._bound)
         finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, around)
             _kill(pid)
 
 
@@ -150,11 +158,11 @@ def _wait(pid: int, seconds: float) -> bool:
 
 
 def _kill(pid: int) -> None:
-    """Kill the run's process, and what it has started."""
+    """Kill the run's process if it still runs, and what it has started."""
+    with contextlib.suppress(psutil.Error):
+        process_tree.kill_tree(psutil.Process(pid))
     with contextlib.suppress(OSError):
         os.killpg(pid, signal.SIGKILL)
-    with contextlib.suppress(OSError):
-        os.kill(pid, signal.SIGKILL)
     with contextlib.suppress(OSError):
         os.waitpid(pid, 0)
 

@@ -10,13 +10,14 @@ import re
 import subprocess
 import sys
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 
 import champions
 import flow
 import manage
+import psutil
 import pytest
 import reading
 import records
@@ -116,6 +117,18 @@ def served(folder, out):
         return deployment, eventually(lambda: ended(run.id), process, folder)
 
 
+def left_behind(*outs):
+    """Return the commands of processes that have one of these folders, are no children of this one, and do not end."""
+    mine = {process.pid for process in psutil.Process().children(recursive=True)} | {os.getpid()}
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.pid not in mine and process.environ().get("FLIGHT_TIMES_OUT") in map(str, outs):
+                found.append(process)
+    _, left = psutil.wait_procs(found, timeout=60)
+    return [process.cmdline() for process in left]
+
+
 @pytest.fixture(scope="module")
 def year(resilient_prefect, tmp_path_factory):
     """January, May poisoned, June without planes, and July served on a schedule, in one registry."""
@@ -148,6 +161,7 @@ def year(resilient_prefect, tmp_path_factory):
         found.served, found.july = served(folders["served"], out)
         found.dask = on_dask(folders["dask"], patch)
         reading.close(api)
+        found.left = left_behind(out, folders["dask"])
         found.api = folders["api"]
     found.accounts = Accounts()
     reading.read_api(found.accounts, folders["api"])
@@ -230,6 +244,10 @@ def test_the_real_drift_of_july_leads_to_a_promotion(year):
     assert run.data.metrics["ratio_high"] < 0.98
     assert run.data.metrics["rmse_champion"] == run.data.metrics["rmse_frozen"] == pytest.approx(16.7, abs=0.5)
     assert run.data.metrics["rmse_challenger"] == pytest.approx(11.5, abs=0.5)
+
+
+def test_no_process_is_left_behind(year):
+    assert year.left == []
 
 
 @pytest.mark.parametrize("month", ["2013-01", "2013-05"])

@@ -111,3 +111,29 @@ def test_a_name_that_is_new_in_each_run_is_never_called_silent(folder, end):
     assert judge(first, run, ignored).verdict is Verdict.RECOVERED
     without_a_known_file = {path: value for path, value in third.values.items() if path != "files/out.txt"}
     assert judge(first, changed(run, values=without_a_known_file), ignored).verdict is Verdict.SILENT
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "files/models/{}/artifacts/model.bin",
+        "files/models/{}/model.bin",
+        "files/runs.db[{}]",
+        "result['models'][{}].error",
+    ],
+)
+def test_what_is_below_a_name_that_is_new_in_each_run_is_never_called_silent(path):
+    first, second, third = (
+        changed(CLEAN, values={**CLEAN.values, path.format(name): "1", path.partition("{")[0] + "known": "1"})
+        for name in ("a1", "b2", "c3")
+    )
+    ignored = unstable(first, second)
+    assert judge(first, changed(SAME, values=third.values), ignored).verdict is Verdict.RECOVERED
+    assert path.partition("{")[0] + "*" in ignored
+
+
+def test_a_file_that_only_one_run_has_does_not_hide_those_beside_its_folder():
+    first = changed(CLEAN, values={**CLEAN.values, "files/models/a/one.txt": "1", "files/models/a/both.txt": "1"})
+    second = changed(CLEAN, values={**CLEAN.values, "files/models/a/both.txt": "1"})
+    ignored = unstable(first, second)
+    assert ignored == {"files/models/a/one.txt", "files/models/a/*"}

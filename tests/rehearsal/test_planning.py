@@ -49,6 +49,11 @@ def test_the_same_seed_gives_the_same_plans_each_once(runs, seed, chosen):
     assert all(each.family in chosen or each.kind == "refused" for faults in made for each in faults)
 
 
+@given(st.permutations(CALLS))
+def test_the_order_in_which_concurrent_tasks_begin_changes_no_plan(calls):
+    assert plans(calls, [*FAMILIES], 20, 7) == plans(CALLS, [*FAMILIES], 20, 7)
+
+
 def test_another_seed_gives_other_plans():
     assert plans(CALLS, [*FAMILIES], 20, 1) != plans(CALLS, [*FAMILIES], 20, 2)
 

@@ -13,7 +13,7 @@ import pytest
 from prefect import flow, task
 from pydantic import BaseModel
 
-from resilient_tasks import Fallback, Retry, Validate, resilient_task
+from resilient_tasks import Fallback, Retry, Timeout, Validate, resilient_task
 from resilient_tasks.cli import main
 from resilient_tasks.rehearsal import matrix
 from resilient_tasks.rehearsal.faults import plan_of
@@ -97,6 +97,37 @@ def test_without_its_timeout_the_hang_is_found():
     found = rehearse(totals(**without("timeout")), runs=3, faults=["timeouts"], patience=1)
     assert Verdict.HUNG in verdicts(found)
     assert {fault.kind for result in found.smallest for fault in result.faults} == {"slow"}
+
+
+@pytest.mark.parametrize("where", ["before", "after"])
+def test_a_slow_task_in_a_process_of_its_own_is_killed_after_a_fraction_of_its_timeout(where):
+    flow = totals(retry=Retry(attempts=3), timeout=Timeout("1h", enforce="process"))
+    (task,) = rehearse(flow, runs=1, faults=["api"]).tasks
+    (result,) = rehearse(flow, replay=plan_of(f"{task}:1:{where}:slow")).results
+    assert result.judged.verdict is Verdict.RECOVERED
+
+
+def test_data_that_is_lost_beside_rows_that_each_run_quarantines_is_a_silent_failure():
+    @resilient_task(validate=Validate(output=Order, on_invalid="quarantine"))
+    def fetch():
+        return [*(dict(order) for order in ORDERS), {"number": 3, "amount": None}]
+
+    @task
+    def amounts(orders):
+        return [order["amount"] for order in orders]
+
+    @flow
+    def total():
+        return sum(amount or 0 for amount in amounts(fetch()))
+
+    fetched, lost = rehearse(total, runs=1, faults=["api"]).tasks
+    silent, quarantined = (
+        rehearse(total, replay=plan_of(f"{name}:1:data:{kind}")).results[0].judged
+        for name, kind in ((lost, "null"), (fetched, "null"))
+    )
+    assert silent.verdict is Verdict.SILENT
+    assert quarantined.verdict is Verdict.DEGRADED
+    assert "rows.quarantined" in quarantined.why
 
 
 class Till(BaseHTTPRequestHandler):
