@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import champions
 import pandas as pd
@@ -58,9 +58,13 @@ class Trained:
         return f"{judged}: {self.verdict}{f', {self.why}' if self.verdict == 'refused' else ''}"
 
 
+def _has_no_verdict(trained: Trained) -> bool:
+    return trained.verdict not in get_args(Verdict)
+
+
 # A process can be killed: a training that hangs in C code or in a file would otherwise go on, and promote late.
 @resilient_task(
-    retry=Retry(on=(Kind.TRANSIENT, Kind.TIMEOUT), attempts=2),
+    retry=Retry(on=(Kind.TRANSIENT, Kind.TIMEOUT), attempts=2, on_result=_has_no_verdict),
     timeout=Timeout(60, enforce="process"),
     notify=ALERTS,
     task_run_name=named("retrain"),
