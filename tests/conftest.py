@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import inspect
+import os
 import time
 
 import pytest
@@ -101,9 +102,17 @@ def flaky():
 
 @pytest.fixture
 def own_settings(monkeypatch):
-    """Let a test change the settings; they are put back after it."""
+    """Let a test change the settings; they are put back after it, and so is what they put into the environment."""
+    before = {name: os.environ[name] for name in _inherited()}
     monkeypatch.setattr(settings, "current", settings.Settings())
-    return settings.configure
+    yield settings.configure
+    for name in _inherited():
+        del os.environ[name]
+    os.environ |= before
+
+
+def _inherited():
+    return [name for name in os.environ if name.startswith("RESILIENT_TASKS_")]
 
 
 class InRun(Host):

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from resilient_tasks import resilient
+
 pytest.importorskip("moto")
 pytest.importorskip("s3fs")
 sys.path.insert(0, str(Path(__file__).parent))
@@ -76,6 +78,7 @@ def worked(served, deployed, prefect_server):
     return eventually(ended_after_another_start, within=300)
 
 
+@resilient(retry=5)  # a server whose database is locked for a moment answers 503
 def ask(server, path, method=None, **body):
     """Ask the server's API, as its UI does."""
     request = urllib.request.Request(

@@ -10,6 +10,8 @@ from urllib.request import Request, urlopen
 
 import pytest
 
+from resilient_tasks import resilient
+
 sys.path.insert(0, str(Path(__file__).parent))
 import tutorial_page as page
 from reader import PATIENCE, Reader, masked
@@ -28,6 +30,7 @@ def reader(tmp_path_factory):
         reader.stop()
 
 
+@resilient(retry=5)  # a server whose database is locked for a moment answers 503
 def _ask(reader, path, **body):
     """Ask Prefect's API on the reader's server."""
     data = json.dumps(body).encode() if body else None
