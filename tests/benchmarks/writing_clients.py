@@ -62,26 +62,21 @@ def by_urllib3(url: str) -> Any:
     urllib3.PoolManager().request("POST", url, json={"order": 1})
 
 
-@client("aiohttp", "aiohttp", "post")
-def by_aiohttp(url: str) -> Any:
+async def with_aiohttp(method: str, url: str) -> None:
     import aiohttp
 
-    async def ask() -> None:
-        async with aiohttp.ClientSession() as session, session.post(url, json={"order": 1}) as response:
-            response.raise_for_status()
+    async with aiohttp.ClientSession() as session, session.request(method, url, json={"order": 1}) as response:
+        response.raise_for_status()
 
-    asyncio.run(ask())
+
+@client("aiohttp", "aiohttp", "post")
+def by_aiohttp(url: str) -> Any:
+    asyncio.run(with_aiohttp("POST", url))
 
 
 @client("aiohttp (PUT)", "aiohttp", "put")
 def by_aiohttp_put(url: str) -> Any:
-    import aiohttp
-
-    async def ask() -> None:
-        async with aiohttp.ClientSession() as session, session.put(url, json={"order": 1}) as response:
-            response.raise_for_status()
-
-    asyncio.run(ask())
+    asyncio.run(with_aiohttp("PUT", url))
 
 
 def aws(service: str, url: str, *, once: bool) -> Any:

@@ -473,17 +473,22 @@ def test_a_leader_abandoned_by_an_outer_limit_is_replaced():
     until(lambda: not abandoned())
 
 
+def hurried(calls, deadline):
+    """Return a call of the tower, with a deadline around it."""
+    if not calls._driver.is_async:
+        return resilient(deadline=deadline)(lambda: calls.call(7))
+
+    @resilient(deadline=deadline)
+    async def call():
+        return await calls.call(7)
+
+    return call
+
+
 def test_the_deadline_of_a_waiting_call_ends_its_waiting_and_not_the_leader(tower, resilient_events):
     calls = tower()
     calls.begin("leader", 7)
-    hurried = resilient(deadline=0.05)(lambda: calls.call(7)) if not calls._driver.is_async else None
-    if hurried is None:
-
-        @resilient(deadline=0.05)
-        async def hurried():
-            return await calls.call(7)
-
-    calls.begin("late", call=hurried.outcome, stays=False)
+    calls.begin("late", call=hurried(calls, 0.05).outcome, stays=False)
     assert isinstance(calls.of("late").error, DeadlineExceeded)
     assert len(calls.made) == 1
     calls.let_out()
@@ -511,15 +516,7 @@ def test_its_own_deadline_ends_the_waiting_and_the_fallback_stands_in(drive, res
 
 def test_a_deadline_around_the_leader_does_not_end_the_others(drive):
     calls = Tower(drive)
-    if drive.is_async:
-
-        @resilient(deadline=0.5)
-        async def hurried():
-            return await calls.call(7)
-
-    else:
-        hurried = resilient(deadline=0.5)(lambda: calls.call(7))
-    calls.begin("leader", call=hurried.outcome)
+    calls.begin("leader", call=hurried(calls, 0.5).outcome)
     calls.begin("other", 7)
     assert isinstance(calls.of("leader").error, DeadlineExceeded)
     until(lambda: len(calls.made) == 2)
@@ -529,15 +526,7 @@ def test_a_deadline_around_the_leader_does_not_end_the_others(drive):
 
 def test_a_failure_that_is_not_retried_for_the_leaders_deadline_is_not_shared(drive):
     calls = Tower(drive, answer=lambda x: [x] if len(calls.made) > 1 else 1 / 0, retry=Retry(on=Exception, wait=60))
-    if drive.is_async:
-
-        @resilient(deadline=30)
-        async def hurried():
-            return await calls.call(7)
-
-    else:
-        hurried = resilient(deadline=30)(lambda: calls.call(7))
-    calls.begin("leader", call=hurried.outcome)
+    calls.begin("leader", call=hurried(calls, 30).outcome)
     calls.begin("other", 7)
     calls.let_out()
     assert isinstance(calls.of("leader").error, ZeroDivisionError)
